@@ -1,0 +1,188 @@
+"""The agent's way to its master: find it, register, hold a session, and do so again for ever.
+
+Pauses between attempts grow with jitter up to the link profile's cap (N6). While the agent waits,
+its pulses probe the way (see `pulser`), and an answer ends the wait.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from grpclib import GRPCError
+from grpclib.exceptions import ProtocolError, StreamTerminatedError
+
+from piccolo.agent.pulser import Pulser
+from piccolo.agent.reporter import Reporter
+from piccolo.agent.session import Machine, Session, SessionEnded
+from piccolo.core.address import Address
+from piccolo.core.backoff import pause
+from piccolo.core.errors import Conflict, InvalidSpec, NotFound, PermissionDenied, PiccoloError
+from piccolo.core.liveness import PROFILES
+from piccolo.core.model import NodeRole, NodeType
+from piccolo.rpc import convert, wire
+from piccolo.rpc.client import Connection, dial
+from piccolo.rpc.errors import first_of, from_rpc
+
+log = logging.getLogger(__name__)
+
+_DIAL = 3.0  # s per address
+_CALL = 10.0  # s
+_STEADY = 10.0  # s: a session that lasted so long was a success; the back-off begins anew
+
+
+class Remembered(Protocol):
+    """Who this node is, and the cluster that it joined; see `identity.Identity`."""
+
+    node_id: str
+    cluster_id: str
+
+    def joined(self, cluster_id: str) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Membership:
+    """As what this node wants to join; `node.yaml` of the master wins."""
+
+    name: str
+    role: NodeRole
+    type: NodeType
+    link: str
+    labels: Mapping[str, str]
+
+
+class MasterLink:
+    def __init__(
+        self,
+        masters: Sequence[Address],
+        membership: Membership,
+        identity: Remembered,
+        machine: Machine,
+        reporter: Reporter,
+        pulser: Pulser,
+    ) -> None:
+        self._masters = list(masters)
+        self._membership = membership
+        self._identity = identity
+        self._machine = machine
+        self._reporter = reporter
+        self._pulser = pulser
+        self._registered = False
+        self._session: Session | None = None
+        self._last_error = ""
+
+    async def run(self) -> None:
+        """Until the master takes this node out of the cluster, then return.
+
+        Raises what refuses a node that never joined: its settings are wrong, retrying is no use.
+        """
+        await self._reporter.looked.wait()  # so that the first report is complete
+        attempt = 0
+        while True:
+            began = time.monotonic()
+            try:
+                await self._connect()
+            except SessionEnded as ended:
+                if ended.final:
+                    log.warning("%s; start the agent again to join anew", ended)
+                    return
+                self._complain(str(ended))
+            except NotFound as error:
+                self._registered = False
+                self._complain(str(error))
+            except (Conflict, InvalidSpec, PermissionDenied) as error:
+                if not self._identity.cluster_id:
+                    raise
+                self._complain(str(error))
+            except PiccoloError as error:
+                self._complain(str(error))
+            if time.monotonic() - began > _STEADY:
+                attempt = 0
+            attempt += 1
+            await self._wait(attempt)
+
+    def _complain(self, message: str) -> None:
+        """Once per new trouble: an agent may be without its master for weeks."""
+        level = logging.DEBUG if message == self._last_error else logging.WARNING
+        log.log(level, "no session with the master: %s; trying again", message)
+        self._last_error = message
+
+    async def _wait(self, attempt: int) -> None:
+        cap = PROFILES[self._membership.link].backoff_cap
+        self._pulser.answered.clear()
+        try:
+            async with asyncio.timeout(pause(attempt, random.random(), cap=cap)):
+                await self._pulser.answered.wait()
+                # The way is free again. Not all at once, should there be many of us.
+                await asyncio.sleep(random.random() * 0.2)
+        except TimeoutError:
+            pass
+
+    async def _connect(self) -> None:
+        connection = await dial(self._masters, timeout=_DIAL)
+        try:
+            await self._hold(connection)
+        except BaseExceptionGroup as group:
+            raise _ours(first_of(group), connection) from None
+        except (GRPCError, StreamTerminatedError, ProtocolError, OSError, TimeoutError) as error:
+            raise from_rpc(error, str(connection.address)) from error
+        finally:
+            self._session = None
+            connection.close()
+
+    async def _hold(self, connection: Connection) -> None:
+        if not self._registered:
+            await self._register(connection)
+        # The address that answered is tried first next time.
+        self._masters.sort(key=lambda address: address != connection.address)
+        self._session = Session(
+            connection, self._machine, self._reporter, self._pulser, self._joined
+        )
+        await self._session.run()
+
+    async def _register(self, connection: Connection) -> None:
+        m = self._membership
+        local = connection.local_host()
+        reply = await wire.NodeAgentServiceStub(connection.channel).register_node(
+            wire.NodeRegistrationRequest(
+                node_id=self._identity.node_id,
+                hostname=m.name,
+                ip_address=local,
+                role=convert.role_to_wire(m.role),
+                type=convert.type_to_wire(m.type),
+                resources=convert.resources_to_wire(self._machine.resources),
+                facts=convert.facts_to_wire(self._machine.facts),
+                labels=dict(m.labels),
+                instance_id=self._machine.instance_id,
+                link_profile=m.link,
+            ),
+            timeout=_CALL,
+        )
+        self._registered = True
+        if reply.status == wire.RegistrationStatus.AWAITING_APPROVAL:
+            log.warning("the master keeps this node waiting: %s", reply.message)
+        else:
+            log.info("registered as %s with %s: %s", m.name, connection.address, reply.message)
+
+    async def _joined(self, cluster_id: str) -> None:
+        self._last_error = ""
+        if cluster_id != self._identity.cluster_id:
+            await asyncio.to_thread(self._identity.joined, cluster_id)
+        log.info("session with the master is open")
+
+    async def say_goodbye(self) -> None:
+        """The agent stops: tell the master, if there is one, and give it a moment to leave."""
+        if self._session is not None:
+            self._session.say_goodbye("AgentStopping", "the agent is stopping")
+            await asyncio.sleep(0.1)
+
+
+def _ours(error: BaseException, connection: Connection) -> BaseException:
+    if isinstance(error, PiccoloError) or not isinstance(error, Exception):
+        return error
+    return from_rpc(error, str(connection.address))

@@ -1,0 +1,85 @@
+"""The `piccolo` program: its verbs, and the mapping of errors to messages and exit codes.
+
+Start-up time is part of the product: nothing here imports gRPC, pydantic or YAML before a command
+needs it.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from piccolo import __version__
+from piccolo.cli import describe, exit_codes, get, nodes, top
+from piccolo.cli.options import MasterOption, Output, OutputOption, TimeoutOption
+from piccolo.cli.roles import agent, master
+from piccolo.core.errors import PiccoloError
+
+app = typer.Typer(
+    name="piccolo",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="PICCOLO runs 2 to 10 embedded Linux machines as one cluster.",
+    epilog="First steps:  piccolo master  ·  piccolo agent --master HOST  ·  piccolo get nodes -w",
+)
+
+app.command(rich_help_panel="Roles")(master)
+app.command(rich_help_panel="Roles")(agent)
+app.add_typer(get.app, name="get")
+app.add_typer(describe.app, name="describe")
+app.add_typer(top.app, name="top")
+app.add_typer(nodes.label_app, name="label")
+app.add_typer(nodes.remove_app, name="remove")
+app.command()(nodes.approve)
+app.command()(nodes.health)
+
+
+@app.command()
+def status(
+    output: OutputOption = Output.TABLE,
+    master: MasterOption = None,
+    timeout: TimeoutOption = 10.0,
+) -> None:
+    """Show the whole cluster on one screen."""
+    from piccolo.cli import client
+    from piccolo.cli.status import show_status
+    from piccolo.rpc import wire
+
+    reply = client.call(
+        master, timeout, lambda stub: stub.get_cluster_status(wire.GetClusterStatusRequest())
+    )
+    show_status(reply, output)
+
+
+@app.command()
+def version(
+    output: Annotated[Output, typer.Option("-o", "--output")] = Output.TABLE,
+) -> None:
+    """Show the version of this program."""
+    import platform
+
+    found = {"version": __version__, "python": platform.python_version()}
+    if output in (Output.JSON, Output.YAML):
+        from piccolo.cli.output import dump
+
+        dump(found, output)
+    else:
+        print(f"piccolo {found['version']} (Python {found['python']})")
+
+
+def main() -> None:
+    """The entry point. Never shows a traceback for what a user can cause."""
+    try:
+        app()
+    except PiccoloError as error:
+        print(f"piccolo: {error}", file=sys.stderr)
+        sys.exit(exit_codes.of(error))
+    except KeyboardInterrupt:
+        sys.exit(exit_codes.INTERRUPTED)
+    except BrokenPipeError:
+        sys.stderr.close()
+        sys.exit(exit_codes.OK)

@@ -1,0 +1,50 @@
+"""Options that several commands share, each described once."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+
+
+class Output(StrEnum):
+    TABLE = "table"
+    WIDE = "wide"
+    JSON = "json"
+    YAML = "yaml"
+    NAME = "name"
+
+
+MasterOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--master",
+        metavar="HOST[:PORT]",
+        help="Where the master is. May be given several times; the first that answers is used. "
+        "Else $PICCOLO_MASTER, else the context file, else this machine.",
+    ),
+]
+OutputOption = Annotated[
+    Output, typer.Option("-o", "--output", help="How to print.", case_sensitive=False)
+]
+WatchOption = Annotated[
+    bool, typer.Option("-w", "--watch", help="Print, then go on printing changes as they happen.")
+]
+SelectorOption = Annotated[
+    str,
+    typer.Option(
+        "-l",
+        "--selector",
+        metavar="SELECTOR",
+        help='Labels and fields, e.g. "zone=front,arch!=arm64,.status=Ready".',
+    ),
+]
+NodeOption = Annotated[str, typer.Option("--node", metavar="NODE", help="Only of this node.")]
+TimeoutOption = Annotated[
+    float, typer.Option("--timeout", metavar="SECONDS", help="How long to wait for an answer.")
+]
+LogLevelOption = Annotated[
+    str | None, typer.Option("--log-level", help="debug, info, warning or error.")
+]
+LogFormatOption = Annotated[str | None, typer.Option("--log-format", help="text or json.")]

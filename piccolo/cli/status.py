@@ -1,0 +1,72 @@
+"""`piccolo status`: the whole cluster on one screen; and the drawing of its topology."""
+
+from __future__ import annotations
+
+from piccolo.cli import rows
+from piccolo.cli.options import Output
+from piccolo.cli.output import Table, age, dump, paint, size, warn_if_degraded
+from piccolo.rpc import wire
+
+
+def show_status(reply: wire.GetClusterStatusResponse, output: Output) -> None:
+    cluster = reply.cluster or wire.ClusterInfo()
+    if output in (Output.JSON, Output.YAML):
+        dump(_status_dict(reply), output)
+        return
+    if output is Output.NAME:
+        print(cluster.name)
+        return
+    ready = sum(n.status == wire.NodeStatus.READY for n in reply.nodes)
+    healthy = ready == len(reply.nodes) and ready > 0
+    health = paint(f"{ready}/{len(reply.nodes)} nodes ready", "green" if healthy else "yellow")
+    print(f"{paint(cluster.name, 'bold')}   {health}   ", end="")
+    print(f"{reply.containers_running}/{reply.containers_total} containers running")
+    print(
+        f"master {cluster.master_version}, up {age(reply.started_at)},"
+        f" {size(reply.master_resident_kb * 1024)}, store {reply.store}"
+    )
+    if reply.view is not None:
+        warn_if_degraded(reply.view.degraded, reply.view.message)
+    if reply.nodes:
+        print()
+        Table(rows.NODE_COLUMNS, output is Output.WIDE).print(reply.nodes)
+    if reply.recent_events:
+        print()
+        Table(rows.EVENT_COLUMNS, output is Output.WIDE).print(reply.recent_events)
+
+
+def _status_dict(reply: wire.GetClusterStatusResponse) -> dict[str, object]:
+    cluster, view = reply.cluster or wire.ClusterInfo(), reply.view or wire.ViewInfo()
+    return {
+        "cluster": {"id": cluster.id, "name": cluster.name},
+        "master": {
+            "version": cluster.master_version,
+            "addresses": list(cluster.master_addresses),
+            "startedAt": reply.started_at.isoformat() if reply.started_at else None,
+            "residentKb": reply.master_resident_kb,
+            "store": reply.store,
+            "degraded": view.degraded,
+            "message": view.message,
+        },
+        "containers": {"running": reply.containers_running, "total": reply.containers_total},
+        "nodes": [rows.node_dict(n) for n in reply.nodes],
+        "events": [rows.event_dict(e) for e in reply.recent_events],
+    }
+
+
+def draw_topology(t: wire.ClusterTopology) -> str:
+    """The cluster as a tree of text."""
+    parent = f"   parent: {t.parent_cluster}" if t.parent_cluster else ""
+    lines = [f"{paint(t.name, 'bold')} ({rows.topology_dict(t)['type']}){parent}"]
+    groups = [("master", t.master_nodes), ("sub", t.sub_nodes)]
+    groups = [(title, nodes) for title, nodes in groups if nodes]
+    for index, (title, nodes) in enumerate(groups):
+        last_group = index == len(groups) - 1
+        lines.append(f"{'└' if last_group else '├'}─ {title}")
+        for i, node in enumerate(nodes):
+            bar = " " if last_group else "│"
+            mark = "└" if i == len(nodes) - 1 else "├"
+            status = paint(rows.node_status(node), rows.node_colour(node))
+            lines.append(f"{bar}  {mark}─ {node.name}  {node.ip}  {status}")
+    lines += [f"{k}: {v}" for k, v in t.config.items()]
+    return "\n".join(lines)

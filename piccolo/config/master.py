@@ -1,0 +1,190 @@
+"""`node.yaml`, the master's file (LLD 3.2.1), and how the master's settings come about.
+
+Precedence: defaults < file < command line. `docs/configuration.md` describes every key.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import defaultdict
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, Field, model_validator
+
+from piccolo.config.document import Path as KeyPath
+from piccolo.config.fields import (
+    AbsolutePath,
+    Ip,
+    Labels,
+    Link,
+    Listen,
+    LocalPath,
+    LogFormat,
+    LogLevel,
+    Name,
+    Percent,
+    Role,
+    Store,
+    Strict,
+    Type,
+    between,
+    raise_problems,
+)
+from piccolo.config.paths import default_data_dir
+from piccolo.config.settings import Discovery, ListedNode, MasterSettings, Retention
+from piccolo.config.validation import validate_flags
+from piccolo.config.yaml_file import load_file, source_name, validate
+from piccolo.core.model import NodeRole, NodeType
+from piccolo.core.shortage import Thresholds
+from piccolo.core.words import show
+
+_DEFAULT = MasterSettings(data_dir="")
+_DAY = 86400.0
+
+DiscoveryField = Annotated[Discovery, Field(strict=False)]
+
+
+class NodeEntry(Strict):
+    name: Name
+    ip: Ip = ""
+    role: Role = NodeRole.SUB
+    type: Type = NodeType.EMBEDDED
+    link: Link = "wired"
+    labels: Labels = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _embedded_are_static(self) -> NodeEntry:
+        if not self.ip and self.type is NodeType.EMBEDDED:
+            raise_problems([((), '"ip" is missing: only cloud nodes may go without', None)])
+        return self
+
+
+def _unique(nodes: list[NodeEntry]) -> list[NodeEntry]:
+    places: dict[tuple[str, str], list[int]] = defaultdict(list)
+    for index, node in enumerate(nodes):
+        places["name", node.name].append(index)
+        if node.ip:
+            places["ip", node.ip].append(index)
+    first: KeyPath
+    problems: list[tuple[KeyPath, str, KeyPath | None]] = []
+    for (key, value), indices in places.items():
+        first = ("nodes", indices[0], key)
+        problems += [
+            ((index, key), f"{show(value)} is the {key} of another node already", first)
+            for index in indices[1:]
+        ]
+    raise_problems(problems)
+    return nodes
+
+
+class ClusterSection(Strict):
+    name: Name = _DEFAULT.cluster_name
+
+
+class HeartbeatSection(Strict):
+    interval: Annotated[
+        float,
+        between(
+            5,
+            3600,
+            "the load of the nodes would grow (HLD 8.1), and nothing is gained: a lost node is"
+            " noticed within 5 s by its connection, not by heartbeats",
+        ),
+    ] = _DEFAULT.heartbeat_interval
+    misses: Annotated[int, Field(ge=1, le=100)] = _DEFAULT.heartbeat_misses
+
+
+class ThresholdsSection(Strict):
+    memory_available_percent: Percent = _DEFAULT.thresholds.memory_available_percent
+    disk_used_percent: Percent = _DEFAULT.thresholds.disk_used_percent
+    duration: Annotated[float, between(0, _DAY)] = _DEFAULT.thresholds.duration
+
+
+class RetentionSection(Strict):
+    events_max: Annotated[int, Field(ge=1, le=100_000)] = _DEFAULT.retention.events_max
+    events_max_age: Annotated[float, between(60, 3650 * _DAY)] = _DEFAULT.retention.events_max_age
+
+
+class MasterFile(Strict):
+    """The whole of `node.yaml`."""
+
+    cluster: ClusterSection = ClusterSection()
+    discovery: DiscoveryField = Discovery.CLOUD
+    listen: Listen = _DEFAULT.listen
+    data_dir: AbsolutePath | None = None
+    store: Store = _DEFAULT.store
+    heartbeat: HeartbeatSection = HeartbeatSection()
+    reconnect_grace: Annotated[float, between(0, 60)] = _DEFAULT.reconnect_grace
+    thresholds: ThresholdsSection = ThresholdsSection()
+    retention: RetentionSection = RetentionSection()
+    log_level: LogLevel = "info"
+    log_format: LogFormat = "text"
+    nodes: Annotated[list[NodeEntry], AfterValidator(_unique)] = Field(default_factory=list)
+
+
+class MasterFlags(Strict):
+    """What the command line may override."""
+
+    cluster_name: Name | None = None
+    discovery: DiscoveryField | None = None
+    listen: Listen | None = None
+    data_dir: LocalPath | None = None
+    store: Store | None = None
+    log_level: LogLevel | None = None
+    log_format: LogFormat | None = None
+
+
+def resolve_master_settings(
+    file: Path | None,
+    environ: Mapping[str, str],
+    flags: Mapping[str, Any],
+    *,
+    root: bool | None = None,
+) -> tuple[MasterSettings, list[str]]:
+    """The settings, and notices for people: what was given and means less than it seems.
+
+    `flags` has the fields of `MasterFlags`; `root`, when not given, is whether this process runs
+    as root. Reads the file: call it in a thread where an event loop runs. Raises `InvalidSpec`.
+    """
+    given = validate_flags(MasterFlags, flags, {})
+    notices = []
+    if file is None:
+        conf = MasterFile(discovery=Discovery.ANY)
+        if given.discovery is None:
+            notices.append("no node.yaml: any node may join (discovery: any)")
+    else:
+        document = load_file(file)
+        conf = validate(MasterFile, document)
+        if document.value is None:
+            notices.append(
+                f"{source_name(file)} is empty: defaults hold, no node is listed, and embedded"
+                " nodes wait for approval (discovery: cloud)"
+            )
+    data_dir = given.data_dir or conf.data_dir
+    if data_dir is None:
+        is_root = os.geteuid() == 0 if root is None else root
+        data_dir = default_data_dir("master", environ, root=is_root)
+    settings = MasterSettings(
+        data_dir=data_dir,
+        cluster_name=given.cluster_name or conf.cluster.name,
+        discovery=given.discovery or conf.discovery,
+        listen=given.listen or conf.listen,
+        store=given.store or conf.store,
+        heartbeat_interval=conf.heartbeat.interval,
+        heartbeat_misses=conf.heartbeat.misses,
+        reconnect_grace=conf.reconnect_grace,
+        thresholds=Thresholds(**conf.thresholds.model_dump()),
+        retention=Retention(**conf.retention.model_dump()),
+        nodes=tuple(ListedNode(**n.model_dump()) for n in conf.nodes),
+        log_level=given.log_level or conf.log_level,
+        log_format=given.log_format or conf.log_format,
+    )
+    return settings, notices
+
+
+def restart_needed(old: MasterSettings, new: MasterSettings) -> list[str]:
+    """Keys that differ and take effect at the next start only; all others can be reloaded."""
+    keys = ("listen", "data_dir", "store")
+    return [key for key in keys if getattr(old, key) != getattr(new, key)]

@@ -1,0 +1,184 @@
+"""The nouns of the cluster (HLD 6.1), as immutable values.
+
+`Node`, `Container`, `Event` and `Topology` are what the store keeps. `NodeLive` and
+`ContainerUsage` change all the time and live in the master's memory only, so that an idle
+cluster writes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+
+
+class NodeRole(StrEnum):
+    MASTER = "master"
+    SUB = "sub"
+
+
+class NodeType(StrEnum):
+    EMBEDDED = "embedded"
+    CLOUD = "cloud"
+
+
+class NodeState(StrEnum):
+    """HLD 6.2; the legal transitions stand in `piccolo.core.node_states`."""
+
+    PENDING = "Pending"
+    INITIALIZING = "Initializing"
+    READY = "Ready"
+    NOT_READY = "NotReady"
+    MAINTENANCE = "Maintenance"
+    TERMINATING = "Terminating"
+
+
+class TopologyType(StrEnum):
+    """LLD 3.4."""
+
+    BASIC_EMBEDDED = "basic-embedded"
+    EDGE_CLOUD_HYBRID = "edge-cloud-hybrid"
+    MULTI_CLUSTER = "multi-cluster"
+    GEO_DISTRIBUTED = "geo-distributed"
+
+
+class Severity(StrEnum):
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+@dataclass(frozen=True, slots=True)
+class Resources:
+    """What a machine has."""
+
+    cpu_cores: int = 0
+    memory_mb: int = 0
+    disk_gb: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What a machine uses now. Percentages are 0..100; byte counters count since boot."""
+
+    cpu_percent: float = 0.0
+    memory_used_mb: int = 0
+    memory_available_percent: float = 100.0
+    disk_used_percent: float = 0.0
+    load_per_core: float = 0.0
+    network_rx_bytes: int = 0
+    network_tx_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What a machine is."""
+
+    os: str = ""
+    architecture: str = ""
+    kernel: str = ""
+    agent_version: str = ""
+    runtime_version: str = ""
+    machine_id: str = ""
+    boot_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """A finding about a node that holds or does not hold, with the time it last changed."""
+
+    type: str
+    status: bool
+    reason: str = ""
+    message: str = ""
+    since: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """A member of the cluster, as the store keeps it."""
+
+    id: str
+    name: str
+    ip: str = ""
+    role: NodeRole = NodeRole.SUB
+    type: NodeType = NodeType.EMBEDDED
+    state: NodeState = NodeState.PENDING
+    reason: str = ""
+    message: str = ""
+    since: datetime | None = None
+    created_at: datetime | None = None
+    labels: Mapping[str, str] = field(default_factory=dict)
+    resources: Resources = field(default_factory=Resources)
+    facts: Facts = field(default_factory=Facts)
+    conditions: tuple[Condition, ...] = ()
+    link_profile: str = "wired"
+
+
+@dataclass(frozen=True, slots=True)
+class NodeLive:
+    """What only memory holds of a node: it changes with every heartbeat."""
+
+    connected: bool = False
+    suspect: bool = False
+    datagrams: bool = False
+    round_trip_ms: float = 0.0
+    peer: str = ""
+    generation: int = 0  # of the current or last session
+    usage: Usage | None = None
+    last_heartbeat: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Container:
+    """A container as the runtime of its node reports it. Times are the runtime's."""
+
+    id: str
+    name: str
+    image: str = ""
+    state: str = ""
+    health: str = ""
+    exit_code: int = 0
+    created_at: datetime | None = None
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+    restarts: int = 0
+    labels: Mapping[str, str] = field(default_factory=dict)
+    pod: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ContainerUsage:
+    """What a container uses now; `cpu_percent` is of one core."""
+
+    id: str
+    cpu_percent: float = 0.0
+    memory_bytes: int = 0
+    network_rx_bytes: int = 0
+    network_tx_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something that happened, for people to read."""
+
+    id: str
+    time: datetime
+    severity: Severity
+    kind: str
+    subject: str
+    reason: str
+    message: str
+    node_name: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Topology:
+    """The cluster as a whole (HLD 6.1); its member nodes are the nodes themselves."""
+
+    id: str
+    name: str
+    type: TopologyType = TopologyType.BASIC_EMBEDDED
+    parent_cluster: str = ""
+    config: Mapping[str, str] = field(default_factory=dict)

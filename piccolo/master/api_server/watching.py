@@ -1,0 +1,145 @@
+"""One client's watch: list, then follow the store's changes; after falling behind, list again."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from contextlib import aclosing
+
+from piccolo.core.errors import Compacted, InvalidSpec
+from piccolo.core.model import Container, Event, Node
+from piccolo.master import keys
+from piccolo.master.api_server.views import Views
+from piccolo.master.cluster import Cluster
+from piccolo.rpc import convert, wire
+
+_PREFIX = {
+    wire.WatchKind.NODE: keys.NODES_AND_LIVE,
+    wire.WatchKind.CONTAINER: keys.CONTAINER,
+    wire.WatchKind.EVENT: keys.EVENT,
+    wire.WatchKind.TOPOLOGY: "",
+}
+
+
+class Watcher:
+    """Remembers what the client has been sent, so that it hears of every change once, and of
+    objects that left its selection as deleted."""
+
+    def __init__(self, cluster: Cluster, views: Views, request: wire.WatchRequest) -> None:
+        """Raises `InvalidSpec` for an unknown kind or selector, `NotFound` for an unknown node."""
+        if request.kind not in _PREFIX:
+            raise InvalidSpec(f"cannot watch kind {int(request.kind)}")
+        self._c = cluster
+        self._views = views
+        self._kind = request.kind
+        self._usage = request.usage
+        self._node = cluster.state.find_node(request.node).id if request.node else ""
+        make = (
+            views.container_selector
+            if request.kind == wire.WatchKind.CONTAINER
+            else views.node_selector
+        )
+        self._selector = make(request.filter)
+        self._sent: dict[str, wire.WatchResponse] = {}
+
+    async def responses(self) -> AsyncIterator[wire.WatchResponse]:
+        while True:
+            revision = self._c.state.revision
+            for response in self._listed():
+                yield response
+            yield wire.WatchResponse(type=wire.ChangeType.SYNCED, view=self._c.view())
+            changes = self._c.state.changes(_PREFIX[self._kind], revision)
+            try:
+                async with aclosing(changes):  # type: ignore[type-var]
+                    async for change in changes:
+                        for response in self._changed(change.key):
+                            yield response
+            except Compacted:
+                self._sent.clear()
+                yield wire.WatchResponse(type=wire.ChangeType.RESYNC, view=self._c.view())
+
+    def _listed(self) -> Iterator[wire.WatchResponse]:
+        if self._kind == wire.WatchKind.TOPOLOGY:
+            yield from self._changed(keys.TOPOLOGY)
+            return
+        listed = {wire.WatchKind.NODE: keys.NODE}.get(self._kind, _PREFIX[self._kind])
+        for key, _ in sorted(self._c.state.snapshot(listed), key=lambda item: item[0]):
+            yield from self._changed(key)
+
+    def _changed(self, key: str) -> Iterator[wire.WatchResponse]:
+        """What to send now that something under `key` changed; often nothing."""
+        if self._kind == wire.WatchKind.TOPOLOGY:
+            key = keys.TOPOLOGY if key.startswith(keys.NODE) or key == keys.TOPOLOGY else ""
+        elif key.startswith(keys.LIVE):
+            key = keys.node(key.removeprefix(keys.LIVE))
+        if not key:
+            return
+        new = self._object(key)
+        old = self._sent.get(key)
+        if new is None:
+            if old is not None:
+                del self._sent[key]
+                old.type = wire.ChangeType.DELETED
+                old.view = self._c.view()
+                yield old
+            return
+        if old is not None and self._same(old, new):
+            return
+        new.type = wire.ChangeType.ADDED if old is None else wire.ChangeType.MODIFIED
+        self._sent[key] = new
+        new.view = self._c.view()
+        yield new
+
+    def _object(self, key: str) -> wire.WatchResponse | None:
+        """What stands under `key`, if the client asked for it."""
+        state = self._c.state
+        if self._kind == wire.WatchKind.TOPOLOGY:
+            return wire.WatchResponse(topology=self._views.topology())
+        if self._kind == wire.WatchKind.EVENT:
+            event = state.get(key, Event)
+            if event is None or (self._node and event.node_name != self._node_name()):
+                return None
+            return wire.WatchResponse(event=convert.event_to_wire(event))
+        node_id = key.split("/")[1]
+        node = state.node(node_id)
+        if node is None or (self._node and node.id != self._node):
+            return None
+        if self._kind == wire.WatchKind.NODE:
+            if not self._views.node_selected(self._selector, node):
+                return None
+            return wire.WatchResponse(node=self._views.node(node))
+        return self._container(key, node)
+
+    def _container(self, key: str, node: Node) -> wire.WatchResponse | None:
+        container = self._c.state.get(key, Container)
+        if container is None or not self._views.container_selected(self._selector, node, container):
+            return None
+        return wire.WatchResponse(container=self._views.container(node, container))
+
+    def _node_name(self) -> str:
+        node = self._c.state.node(self._node)
+        return node.name if node else ""
+
+    def _same(self, old: wire.WatchResponse, new: wire.WatchResponse) -> bool:
+        """Whether nothing changed that the client asked to hear of."""
+        if self._usage or old.node is None or new.node is None:
+            return _content(old) == _content(new)
+        return _quiet(old.node) == _quiet(new.node)
+
+
+def _content(response: wire.WatchResponse) -> object:
+    return response.node or response.container or response.event or response.topology
+
+
+def _quiet(node: wire.Node) -> wire.Node:
+    """A node without what changes with every heartbeat."""
+    link = node.link
+    return wire.Node(
+        **{
+            field: getattr(node, field)
+            for field in node.__dataclass_fields__
+            if field not in ("usage", "last_heartbeat", "link")
+        },
+        link=wire.LinkInfo(connected=link.connected, suspect=link.suspect, datagrams=link.datagrams)
+        if link
+        else None,
+    )

@@ -1,0 +1,113 @@
+"""The parts of one running master, together, as its services use them."""
+
+from __future__ import annotations
+
+import zlib
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from piccolo import __version__
+from piccolo.core.model import Node, Severity
+from piccolo.master.clock import Clock
+from piccolo.master.event_log import EventLog
+from piccolo.master.monitoring_server import MonitoringServer
+from piccolo.master.node_manager import NodeManager
+from piccolo.master.pulse_server import PulseServer
+from piccolo.master.reports import Reports
+from piccolo.master.sessions import Session, Sessions
+from piccolo.master.state_manager import StateManager
+from piccolo.rpc import wire
+
+
+@dataclass(slots=True)
+class Cluster:
+    """Put together by `roles.master`."""
+
+    id: str
+    name: str
+    store: str  # what the state is kept in, for people
+    metrics_interval: float  # s
+    clock: Clock
+    state: StateManager
+    events: EventLog
+    nodes: NodeManager
+    monitoring: MonitoringServer
+    sessions: Sessions
+    reports: Reports
+    pulses: PulseServer
+    started_at: datetime
+    addresses: tuple[str, ...] = ()  # these two are known once it listens
+    pulse_port: int = 0
+    _duplicates: dict[str, datetime] = field(default_factory=dict)
+
+    def info(self) -> wire.ClusterInfo:
+        return wire.ClusterInfo(
+            id=self.id,
+            name=self.name,
+            master_version=__version__,
+            master_addresses=list(self.addresses),
+        )
+
+    def view(self) -> wire.ViewInfo:
+        reason = self.state.degraded
+        return wire.ViewInfo(
+            revision=self.state.revision,
+            degraded=reason is not None,
+            message=f"served from memory: {reason}" if reason else "",
+        )
+
+    def node_config(self, node: Node) -> wire.NodeConfig:
+        """What the agent of `node` is to work by; its version is a hash of it."""
+        profile = self.monitoring.profile(node)
+        config = wire.NodeConfig(
+            link_profile=profile.name,
+            heartbeat_interval_ms=int(profile.heartbeat_interval * 1000),
+            metrics_interval_ms=int(self.metrics_interval * 1000),
+        )
+        config.version = zlib.crc32(bytes(config))
+        return config
+
+    def push_config(self) -> None:
+        """Tell every connected agent what it is to work by now."""
+        for session in self.sessions.all():
+            node = self.state.node(session.node_id)
+            if node is not None:
+                session.send(wire.MasterMessage(config=self.node_config(node)))
+
+    async def remove(self, name_or_id: str) -> Node:
+        """Take a node out, and tell its agent not to come back by itself."""
+        node = await self.nodes.remove(name_or_id)
+        session = self.sessions.of_node(node.id)
+        if session is not None:
+            self._say_goodbye(
+                session, "Removed", "this node was removed from the cluster", final=True
+            )
+        self.sessions.forget(node.id)
+        self.monitoring.forget(node.id)
+        self.reports.forget(node.id)
+        return node
+
+    def stop(self) -> None:
+        """The master goes down: agents need not wait for a timeout to look for it again."""
+        for session in self.sessions.all():
+            self._say_goodbye(session, "MasterStopping", "the master is stopping", final=False)
+
+    def _say_goodbye(self, session: Session, reason: str, message: str, *, final: bool) -> None:
+        goodbye = wire.Goodbye(reason=reason, message=message, final=final)
+        session.send(wire.MasterMessage(goodbye=goodbye))
+        session.end()
+
+    def duplicate_seen(self, node: Node, first: str, second: str) -> None:
+        """An event, once a minute at most: the copy keeps trying."""
+        now = self.clock.utc()
+        last = self._duplicates.get(node.id)
+        if last is None or (now - last).total_seconds() >= 60:
+            self._duplicates[node.id] = now
+            self.events.add(
+                Severity.ERROR,
+                "node",
+                node.name,
+                "DuplicateIdentity",
+                f"a copy of this node tries to join from {second}; the node is at {first}",
+                node.name,
+            )

@@ -1,0 +1,92 @@
+"""Where things stand in the store.
+
+======================  =======================================  ===========
+key                     value                                    kept
+======================  =======================================  ===========
+node/ID                 `model.Node`                             on disk
+node-live/ID            `model.NodeLive`                         in memory
+container/ID/CONTAINER  `model.Container`                        on disk
+usage/ID                tuple of `model.ContainerUsage`          in memory
+event/NUMBER            `model.Event`, in the order they came    on disk
+topology                `model.Topology`                         on disk
+master                  `MasterRecord`                           on disk
+heartbeats              time of the last heartbeat, by node ID   now and then
+======================  =======================================  ===========
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from piccolo.core import model
+
+NODE = "node/"
+CONTAINER = "container/"
+USAGE = "usage/"
+EVENT = "event/"
+TOPOLOGY = "topology"
+MASTER = "master"
+HEARTBEATS = "heartbeats"
+LIVE = "node-live/"
+NODES_AND_LIVE = "node"  # the prefix of both
+
+FORMAT = 1
+
+
+@dataclass(frozen=True, slots=True)
+class MasterRecord:
+    """What a master must know of its former lives."""
+
+    format: int  # of the store's content
+    cluster_id: str
+    epoch: int  # how often a master started on this store: the upper half of each generation
+
+
+def node(node_id: str) -> str:
+    return f"{NODE}{node_id}"
+
+
+def live(node_id: str) -> str:
+    return f"{LIVE}{node_id}"
+
+
+def containers(node_id: str) -> str:
+    return f"{CONTAINER}{node_id}/"
+
+
+def container(node_id: str, container_id: str) -> str:
+    return f"{CONTAINER}{node_id}/{container_id}"
+
+
+def usage(node_id: str) -> str:
+    return f"{USAGE}{node_id}"
+
+
+def event(number: int) -> str:
+    return f"{EVENT}{number:016d}"
+
+
+def group_of(key: str) -> str:
+    """The folder a key lies in, "" or ending in a slash."""
+    return key[: key.rfind("/") + 1]
+
+
+_TYPES: dict[str, Any] = {
+    NODE: model.Node,
+    LIVE: model.NodeLive,
+    USAGE: tuple[model.ContainerUsage, ...],
+    EVENT: model.Event,
+    TOPOLOGY: model.Topology,
+    MASTER: MasterRecord,
+    HEARTBEATS: Mapping[str, datetime],
+}
+
+
+def type_of(key: str) -> Any:
+    """The type of what stands under `key`; None: it is not ours."""
+    if key.startswith(CONTAINER):
+        return model.Container
+    return _TYPES.get(group_of(key) or key)

@@ -1,0 +1,150 @@
+"""StateManager (LLD 1.2, HLD 3.2): the state of the cluster, and every change to it.
+
+Objects are kept typed in memory, on top of a `MirroredStore` that keeps their bytes and their
+history. Two ways to change something, chosen by what may be lost:
+
+* `commit`: what somebody was promised. It is on disk before anyone sees it, or it failed.
+* `observe`: what was seen. Everyone sees it at once; it reaches the disk soon after, or, for what
+  changes all the time, never. A store that is away delays it, and loses nothing.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import AsyncIterator, Iterator, Mapping
+from typing import Any, TypeVar
+
+from piccolo.core.errors import NotFound
+from piccolo.core.model import Container, ContainerUsage, Node, NodeLive
+from piccolo.master import keys
+from piccolo.store import codec
+from piccolo.store.base import Change, Condition, Delete, Put
+from piccolo.store.mirror import MirroredStore
+
+T = TypeVar("T")
+
+
+class StateManager:
+    """Call `load` first, and keep `run` running."""
+
+    def __init__(self, store: MirroredStore) -> None:
+        self._store = store
+        self._objects: dict[str, dict[str, Any]] = defaultdict(dict)  # by group, then by key
+        self._revisions: dict[str, int] = {}
+        self._loaded_at = 0
+
+    async def load(self) -> None:
+        """Take in all that the store holds. Raises `InvalidSpec` for what cannot be read."""
+        snapshot = await self._store.list("")
+        for entry in snapshot.entries:
+            self._take(Change(entry.key, entry.value, entry.revision))
+        self._loaded_at = snapshot.revision
+
+    async def run(self) -> None:
+        """Follow changes that others made to the store."""
+        async for change in self._store.watch("", self._loaded_at):
+            if change.revision > self._revisions.get(change.key, 0):
+                self._take(change)
+
+    def _take(self, change: Change) -> None:
+        expected = keys.type_of(change.key)
+        if expected is None:
+            return
+        value = None
+        if change.value is not None:
+            value = codec.decode(expected, change.value, change.key)
+        self._put(change.key, value, change.revision)
+
+    def _put(self, key: str, value: Any, revision: int) -> None:
+        group = self._objects[keys.group_of(key)]
+        if value is None:
+            group.pop(key, None)
+            self._revisions.pop(key, None)
+        else:
+            group[key] = value
+            self._revisions[key] = revision
+
+    # ---- reading ----
+
+    @property
+    def degraded(self) -> str | None:
+        """Why the store cannot be written now; None: it can."""
+        return self._store.degraded
+
+    @property
+    def revision(self) -> int:
+        return self._store.revision
+
+    def revision_of(self, key: str) -> int:
+        return self._revisions.get(key, 0)
+
+    def get(self, key: str, expected: type[T]) -> T | None:
+        found = self._objects[keys.group_of(key)].get(key)
+        return found if isinstance(found, expected) else None
+
+    def nodes(self) -> list[Node]:
+        """In the order of their names."""
+        return sorted(self._objects[keys.NODE].values(), key=lambda n: n.name)
+
+    def node(self, node_id: str) -> Node | None:
+        return self.get(keys.node(node_id), Node)
+
+    def find_node(self, name_or_id: str) -> Node:
+        """Raises `NotFound`, naming the nodes there are."""
+        if found := self.node(name_or_id) or self.node_named(name_or_id):
+            return found
+        names = ", ".join(n.name for n in self.nodes()[:20]) or "none yet"
+        raise NotFound(f'there is no node "{name_or_id}"; nodes: {names}')
+
+    def node_named(self, name: str) -> Node | None:
+        return next((n for n in self._objects[keys.NODE].values() if n.name == name), None)
+
+    def live(self, node_id: str) -> NodeLive:
+        return self.get(keys.live(node_id), NodeLive) or NodeLive()
+
+    def containers(self, node_id: str) -> list[Container]:
+        return list(self._objects[keys.containers(node_id)].values())
+
+    def usage(self, node_id: str) -> tuple[ContainerUsage, ...]:
+        found: tuple[ContainerUsage, ...] = self._objects[keys.USAGE].get(keys.usage(node_id), ())
+        return found
+
+    def group(self, prefix: str) -> Mapping[str, Any]:
+        return self._objects[prefix]
+
+    # ---- writing ----
+
+    def observe(self, key: str, value: object | None, *, durable: bool = True) -> None:
+        """Record what was seen; None: it is gone."""
+        data = None if value is None else codec.encode(value)
+        revision = self._store.observe(key, data, durable=durable)
+        self._put(key, value, revision)
+
+    async def commit(
+        self, values: Mapping[str, object | None], conditions: Mapping[str, int] | None = None
+    ) -> int:
+        """Write all of `values` (None deletes), or nothing. Durable when it returns.
+
+        `conditions`: the revision that a key must still have; 0: it must not exist.
+        Raises `Conflict` or `Unavailable`.
+        """
+        operations = [
+            Delete(k) if v is None else Put(k, codec.encode(v)) for k, v in values.items()
+        ]
+        required = [Condition(k, r) for k, r in (conditions or {}).items()]
+        revision = await self._store.commit(operations, required)
+        for key, value in values.items():
+            self._put(key, value, revision)
+        return revision
+
+    # ---- watching ----
+
+    def changes(self, prefix: str, after: int) -> AsyncIterator[Change]:
+        """As `Store.watch`; look the objects up here, they are at least as new."""
+        return self._store.watch(prefix, after)
+
+    def snapshot(self, prefix: str) -> Iterator[tuple[str, Any]]:
+        """All objects below `prefix`, as they are at `revision`."""
+        for group, objects in self._objects.items():
+            if group.startswith(prefix) or prefix.startswith(group):
+                yield from ((k, v) for k, v in list(objects.items()) if k.startswith(prefix))

@@ -1,0 +1,1 @@
+"""Durable key-value storage with revisions: one interface (`base`), several engines, one suite."""

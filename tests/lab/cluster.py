@@ -1,0 +1,253 @@
+"""A PICCOLO cluster on one machine: a master and nodes, each on a host of its own.
+
+    with Lab(nodes=3) as lab:
+        lab.start_master()
+        lab.start_agents()
+        with lab.watch_nodes() as watch:
+            lab.net.cut("node3")
+            watch.wait_status("node3", "NotReady", timeout=5)
+
+`Lab` gives each host a network namespace and each node a Podman, and needs root. `LoopbackLab` has
+the same interface, everything on loopback addresses, no faults in the network, and the Podman whose
+socket it is given, if any.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal, Self
+
+from tests.lab import net, podman
+from tests.lab.errors import LabError
+from tests.lab.loopback import LoopbackNetwork
+from tests.lab.net import Host, Network
+from tests.lab.podman import PodmanNode
+from tests.lab.process import Limit, Proc
+from tests.lab.site import Site
+from tests.lab.watch import Watch
+
+PORT = 50051
+ETCD_PORT, ETCD_PEER_PORT = 2379, 2380
+LISTEN_SECONDS = 20.0
+READY_SECONDS = 20.0
+CLIENT_SECONDS = 30.0
+
+
+def find_piccolo() -> Path:
+    """The program beside the Python that runs us (its virtual environment), else on the PATH."""
+    beside = Path(sys.executable).parent / "piccolo"
+    found = beside if beside.exists() else shutil.which("piccolo")
+    if found is None:
+        raise LabError("no piccolo program here: ./dev setup makes .venv/bin/piccolo")
+    return Path(found)
+
+
+class Lab:
+    """A cluster that is gone, with all it started, at the end of the `with` block."""
+
+    def __init__(
+        self,
+        nodes: int | Iterable[str] = 3,
+        *,
+        podman: bool = True,
+        store: Literal["sqlite", "etcd"] = "sqlite",
+        piccolo: Path | str | None = None,
+    ) -> None:
+        """`nodes`: how many (node1, node2, …), or their names. Raises `LabError` if impossible."""
+        if lacking := self.missing(podman):
+            raise LabError(f"this machine lacks for a lab: {', '.join(lacking)}")
+        self._begin(nodes, store, piccolo)
+        try:
+            self.net: Network | LoopbackNetwork = Network(self.site)
+            self._add_hosts()
+            if podman:
+                self._start_podman()
+        except BaseException:
+            self.site.close()
+            raise
+
+    @staticmethod
+    def missing(with_podman: bool = True) -> list[str]:
+        """What this machine lacks for a lab; empty: it can have one."""
+        return net.missing() + (podman.missing() if with_podman else [])
+
+    def _begin(self, nodes: int | Iterable[str], store: str, piccolo: Path | str | None) -> None:
+        self.names = (
+            [f"node{n}" for n in range(1, nodes + 1)] if isinstance(nodes, int) else list(nodes)
+        )
+        self.store = store
+        self.program = Path(piccolo) if piccolo else find_piccolo()
+        self.master_proc: Proc | None = None
+        self.etcd_proc: Proc | None = None
+        self.agents: dict[str, Proc] = {}
+        self.podman: dict[str, PodmanNode] = {}
+        self.sockets: dict[str, Path] = {}
+        self.site = Site()
+
+    def _add_hosts(self) -> None:
+        self.master = self.net.add_host("master")
+        self.nodes = {name: self.net.add_host(name) for name in self.names}
+
+    def _start_podman(self) -> None:
+        self.podman = {name: PodmanNode(self.site, host) for name, host in self.nodes.items()}
+        self.sockets = {name: node.socket for name, node in self.podman.items()}
+        for node in self.podman.values():
+            node.start_service(wait=False)
+        for node in self.podman.values():
+            node.wait_service()
+            node.import_image()
+
+    @property
+    def address(self) -> str:
+        """Of the master, "host:port"."""
+        return f"{self.master.ip}:{PORT}"
+
+    def start_master(
+        self, *extra: str, config: str | None = None, limit: Limit | None = None, wait: bool = True
+    ) -> Proc:
+        """Start the master, and its etcd before it; `config` is the text of a node.yaml.
+
+        Again after its end: with the state it left. Returns when it listens, unless not waited for.
+        """
+        argv = [str(self.program), "master", "--data-dir", str(self.master.dir / "data")]
+        argv += ["--listen", self.address, "--store", self._store_url()]
+        if config is not None:
+            file = self.master.dir / "node.yaml"
+            file.write_text(config)
+            argv += ["--config", str(file)]
+        self.master_proc = Proc(self.site, self.master, "master", [*argv, *extra], limit=limit)
+        if wait:
+            self.wait_listening(self.master_proc, PORT)
+        return self.master_proc
+
+    def start_agent(self, name: str, *extra: str, limit: Limit | None = None) -> Proc:
+        """Start a node's agent; again after its end: with the identity it left."""
+        host = self.nodes[name]
+        argv = [str(self.program), "agent", "--master", self.address, "--name", name]
+        argv += ["--data-dir", str(host.dir / "data")]
+        if name in self.sockets:
+            argv += ["--podman-socket", str(self.sockets[name])]
+        self.agents[name] = Proc(self.site, host, "agent", [*argv, *extra], limit=limit)
+        return self.agents[name]
+
+    def start_agents(self, *extra: str, timeout: float = READY_SECONDS) -> None:
+        """Start the agents of all nodes and wait until the master shows them Ready."""
+        with self.watch_nodes() as watch:
+            for name in self.nodes:
+                self.start_agent(name, *extra)
+            for name in self.nodes:
+                watch.wait_status(name, "Ready", timeout)
+
+    def start_etcd(self) -> Proc:
+        """Start an etcd on the master's host, with the data it left, if any."""
+        client = f"http://{self.master.ip}:{ETCD_PORT}"
+        peer = f"http://{self.master.ip}:{ETCD_PEER_PORT}"
+        argv = ["etcd", "--name", "lab", "--data-dir", str(self.master.dir / "etcd")]
+        argv += ["--listen-client-urls", client, "--advertise-client-urls", client]
+        argv += ["--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer]
+        argv += ["--initial-cluster", f"lab={peer}"]
+        self.etcd_proc = Proc(self.site, self.master, "etcd", argv)
+        self.wait_listening(self.etcd_proc, ETCD_PORT)
+        return self.etcd_proc
+
+    def piccolo(
+        self,
+        *args: str,
+        host: Host | None = None,
+        timeout: float = CLIENT_SECONDS,
+        check: bool = True,
+    ) -> subprocess.CompletedProcess[str]:
+        """Run `piccolo ARGS` on a host, by default the master's. Raises `LabError` on failure."""
+        argv = [*(host or self.master).prefix(), str(self.program), *args]
+        return self.site.run(argv, env=self.client_env(), timeout=timeout, check=check)
+
+    def get(self, *args: str) -> Any:
+        """What `piccolo get ARGS -o json` prints, decoded."""
+        return json.loads(self.piccolo("get", *args, "-o", "json").stdout)
+
+    def watch(self, *args: str, host: Host | None = None) -> Watch:
+        """Follow `piccolo ARGS`, which prints a JSON object per line."""
+        proc = Proc(
+            self.site,
+            host or self.master,
+            "watch",
+            [str(self.program), *args],
+            env=self.client_env(),
+            stdout=subprocess.PIPE,
+        )
+        return Watch(proc)
+
+    def watch_nodes(self, host: Host | None = None) -> Watch:
+        """Follow the nodes; returns when the list as it is now has been read."""
+        watch = self.watch("get", "nodes", "-w", "-o", "json", host=host)
+        try:
+            watch.wait_synced()
+        except BaseException:
+            watch.close()
+            raise
+        return watch
+
+    def client_env(self) -> dict[str, str]:
+        """By which a client finds the master."""
+        return {"PICCOLO_MASTER": self.address}
+
+    def wait_listening(self, proc: Proc, port: int, timeout: float = LISTEN_SECONDS) -> None:
+        """Wait until something listens on that TCP port of the program's host."""
+        deadline = time.monotonic() + timeout
+        while True:
+            with proc.host.socket() as probe:
+                if probe.connect_ex((proc.host.ip, port)) == 0:
+                    return
+            if not proc.alive:
+                raise proc.error(f"ended ({proc.exit_code})")
+            if time.monotonic() > deadline:
+                raise proc.error(f"does not listen on port {port} after {timeout:g} s")
+            time.sleep(0.02)
+
+    def close(self) -> None:
+        """Remove everything. May be called again."""
+        self.site.close()
+
+    def _store_url(self) -> str:
+        if self.store != "etcd":
+            return self.store
+        if self.etcd_proc is None or not self.etcd_proc.alive:
+            self.start_etcd()
+        return f"etcd://{self.master.ip}:{ETCD_PORT}"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+class LoopbackLab(Lab):
+    """A lab without root. All nodes share the Podman whose socket is given."""
+
+    def __init__(
+        self,
+        nodes: int | Sequence[str] = 3,
+        *,
+        podman_socket: Path | None = None,
+        store: Literal["sqlite", "etcd"] = "sqlite",
+        piccolo: Path | str | None = None,
+    ) -> None:
+        self._begin(nodes, store, piccolo)
+        self.net = LoopbackNetwork(self.site)
+        self._add_hosts()
+        for name, host in self.nodes.items():
+            # An agent that is told of no socket looks for the machine's own.
+            self.sockets[name] = podman_socket or host.dir / "no-podman.sock"

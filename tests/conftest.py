@@ -18,8 +18,6 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parent.parent
-
 # Marker → the commands that it stands for, besides what `_why_not` asks the kernel.
 COMMANDS = {
     "needs_root": ("ip", "nft", "mount", "nsenter"),
@@ -48,6 +46,13 @@ def _why_not(marker: str) -> str | None:
             return "needs root with CAP_NET_ADMIN and CAP_SYS_ADMIN (an unprivileged container?)"
     missing = [command for command in COMMANDS[marker] if shutil.which(command) is None]
     return f"needs {', '.join(missing)}: ./dev setup says how to install" if missing else None
+
+
+def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
+    """Names long binary parameters by their length: readable, and the same in all of xdist."""
+    if isinstance(val, bytes) and len(val) > 24:
+        return f"{argname}-{len(val)}-bytes"
+    return None
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

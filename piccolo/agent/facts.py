@@ -51,6 +51,8 @@ def primary_ip(master_host: str, port: int) -> str:
     problem = "it has no address"
     try:
         found = socket.getaddrinfo(master_host, port, type=socket.SOCK_DGRAM)
+    except UnicodeError:
+        found, problem = [], "that is no name of a host"
     except OSError as error:
         found, problem = [], error.strerror or str(error)
     for family, kind, protocol, _, address in found:

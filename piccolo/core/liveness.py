@@ -191,7 +191,7 @@ class Link:
 
     def alive(self, now: float) -> bool:
         """Heard just now, over an open stream: whoever else claims this identity is a copy."""
-        return self.open and now - self._heard_at < self.profile.silent_after
+        return self.open and now < self._heard_at + self.profile.silent_after
 
     def next_deadline(self, now: float) -> float | None:
         """When the judgement can next change by the passing of time alone; None: it cannot."""

@@ -1,8 +1,8 @@
 """The nouns of the cluster (HLD 6.1), as immutable values.
 
-`Node`, `Container`, `Event` and `Topology` are what the store keeps. `NodeLive` and
-`ContainerUsage` change all the time and live in the master's memory only, so that an idle
-cluster writes nothing.
+`Node` (asked), `NodeStatus` (seen), `Container`, `Event` and `Topology` are what the store keeps.
+`NodeLive` and `ContainerUsage` change all the time and live in the master's memory only, so that
+an idle cluster writes nothing.
 """
 
 from __future__ import annotations
@@ -97,23 +97,30 @@ class Condition:
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """A member of the cluster, as the store keeps it."""
+    """A member of the cluster, as it is meant to be. Changed on request only, durably."""
 
     id: str
     name: str
-    ip: str = ""
     role: NodeRole = NodeRole.SUB
     type: NodeType = NodeType.EMBEDDED
+    labels: Mapping[str, str] = field(default_factory=dict)
+    link_profile: str = "wired"
+    created_at: datetime | None = None
+    admitted: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class NodeStatus:
+    """A member of the cluster, as it was last seen."""
+
     state: NodeState = NodeState.PENDING
-    reason: str = ""
+    reason: str = ""  # of the last transition
     message: str = ""
     since: datetime | None = None
-    created_at: datetime | None = None
-    labels: Mapping[str, str] = field(default_factory=dict)
+    ip: str = ""
     resources: Resources = field(default_factory=Resources)
     facts: Facts = field(default_factory=Facts)
     conditions: tuple[Condition, ...] = ()
-    link_profile: str = "wired"
 
 
 @dataclass(frozen=True, slots=True)

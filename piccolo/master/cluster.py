@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from piccolo import __version__
-from piccolo.core.model import Node, Severity
+from piccolo.core.model import Node, NodeStatus, Severity
 from piccolo.master.clock import Clock
 from piccolo.master.event_log import EventLog
 from piccolo.master.monitoring_server import MonitoringServer
@@ -74,9 +74,9 @@ class Cluster:
             if node is not None:
                 session.send(wire.MasterMessage(config=self.node_config(node)))
 
-    async def remove(self, name_or_id: str) -> Node:
+    async def remove(self, name_or_id: str) -> tuple[Node, NodeStatus]:
         """Take a node out, and tell its agent not to come back by itself."""
-        node = await self.nodes.remove(name_or_id)
+        node, status = await self.nodes.remove(name_or_id)
         session = self.sessions.of_node(node.id)
         if session is not None:
             self._say_goodbye(
@@ -85,7 +85,7 @@ class Cluster:
         self.sessions.forget(node.id)
         self.monitoring.forget(node.id)
         self.reports.forget(node.id)
-        return node
+        return node, status
 
     def stop(self) -> None:
         """The master goes down: agents need not wait for a timeout to look for it again."""

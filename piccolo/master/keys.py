@@ -4,6 +4,7 @@
 key                     value                                    kept
 ======================  =======================================  ===========
 node/ID                 `model.Node`                             on disk
+node-status/ID          `model.NodeStatus`                       on disk
 node-live/ID            `model.NodeLive`                         in memory
 container/ID/CONTAINER  `model.Container`                        on disk
 usage/ID                tuple of `model.ContainerUsage`          in memory
@@ -12,6 +13,9 @@ topology                `model.Topology`                         on disk
 master                  `MasterRecord`                           on disk
 heartbeats              time of the last heartbeat, by node ID   now and then
 ======================  =======================================  ===========
+
+A key is either committed (node, topology, master) or observed (all others), never both: so an
+observation can never undo what somebody was promised, nor the other way round.
 """
 
 from __future__ import annotations
@@ -31,7 +35,8 @@ TOPOLOGY = "topology"
 MASTER = "master"
 HEARTBEATS = "heartbeats"
 LIVE = "node-live/"
-NODES_AND_LIVE = "node"  # the prefix of both
+STATUS = "node-status/"
+ALL_OF_NODES = "node"  # the prefix of the three
 
 FORMAT = 1
 
@@ -47,6 +52,10 @@ class MasterRecord:
 
 def node(node_id: str) -> str:
     return f"{NODE}{node_id}"
+
+
+def status(node_id: str) -> str:
+    return f"{STATUS}{node_id}"
 
 
 def live(node_id: str) -> str:
@@ -76,6 +85,7 @@ def group_of(key: str) -> str:
 
 _TYPES: dict[str, Any] = {
     NODE: model.Node,
+    STATUS: model.NodeStatus,
     LIVE: model.NodeLive,
     USAGE: tuple[model.ContainerUsage, ...],
     EVENT: model.Event,

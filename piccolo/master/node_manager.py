@@ -21,6 +21,7 @@ from piccolo.core.model import (
     Node,
     NodeRole,
     NodeState,
+    NodeStatus,
     NodeType,
     Resources,
     Severity,
@@ -53,37 +54,59 @@ class Registration:
 
 
 class NodeManager:
+    """`Node`s are changed by `commit` only, their `NodeStatus` by `observe` only."""
+
     def __init__(self, state: StateManager, events: EventLog, clock: Clock) -> None:
         self._state = state
         self._events = events
         self._clock = clock
         self._discovery = Discovery.ANY
         self._listed: Mapping[str, ListedNode] = {}
-        self._health: dict[str, Health] = {n.id: _health_of(n) for n in state.nodes()}
+        self._health: dict[str, Health] = {
+            n.id: _health_of(state.status(n.id)) for n in state.nodes()
+        }
 
     def health(self, node_id: str) -> Health:
         return self._health.get(node_id, Health())
 
     # ---- membership ----
 
-    def configure(self, discovery: Discovery, listed: Iterable[ListedNode]) -> None:
+    async def configure(self, discovery: Discovery, listed: Iterable[ListedNode]) -> None:
         """Take over `node.yaml`; nodes that wait and are now let in go on."""
         self._discovery = discovery
         self._listed = {n.name: n for n in listed}
         for node in self._state.nodes():
-            entry = self._listed.get(node.name)
-            if entry is not None:
-                self._save(node, _listed_fields(entry, node.labels))
-            node = self._state.node(node.id) or node
-            if node.state is NodeState.PENDING and self._admitted(node.name, node.type):
-                self._admit(node)
+            await self._change(node, self._as_listed(node))
 
-    def _admitted(self, name: str, node_type: NodeType) -> bool:
-        return (
-            name in self._listed
+    def _as_listed(self, node: Node) -> Node:
+        """`node` with what `node.yaml` says of it, and admitted if the policy lets it in."""
+        entry = self._listed.get(node.name)
+        if entry is not None:
+            node = replace(
+                node,
+                role=entry.role,
+                type=entry.type,
+                link_profile=entry.link,
+                labels={**node.labels, **entry.labels},
+            )
+        admitted = (
+            node.admitted
+            or entry is not None
             or self._discovery is Discovery.ANY
-            or (self._discovery is Discovery.CLOUD and node_type is NodeType.CLOUD)
+            or (self._discovery is Discovery.CLOUD and node.type is NodeType.CLOUD)
         )
+        return replace(node, admitted=admitted)
+
+    async def _write(self, old: Node | None, new: Node) -> None:
+        if old is None:
+            await self._state.commit({keys.node(new.id): new}, {keys.node(new.id): 0})
+        elif old != new:
+            await self._state.commit({keys.node(new.id): new})
+
+    async def _change(self, old: Node, new: Node) -> None:
+        """Write a node, and let its state follow."""
+        await self._write(old, new)
+        self.settle(new.id)
 
     async def register(self, request: Registration) -> Node:
         """The node, new or known. Durable when it returns.
@@ -93,66 +116,46 @@ class NodeManager:
         _validate(request)
         namesake = self._state.node_named(request.name)
         if namesake is not None and namesake.id != request.node_id:
-            seen = self._state.live(namesake.id)
-            where = "is connected now" if seen.connected else "is not connected now"
+            connected = self._state.live(namesake.id).connected
             raise Conflict(
-                f'the name "{request.name}" belongs to another node (id {namesake.id}), which'
-                f" {where}; choose another with --name, or, if that machine was replaced,"
-                f" run: piccolo remove node {request.name}"
+                f'the name "{request.name}" belongs to another node (id {namesake.id}), which is'
+                f" {'connected now' if connected else 'not connected now'}; choose another with"
+                f" --name, or, if that machine was replaced, run: piccolo remove node"
+                f" {request.name}"
             )
         known = self._state.node(request.node_id)
-        node = self._described(request, known)
+        base = known or Node(request.node_id, request.name, created_at=self._clock.utc())
+        node = self._as_listed(
+            replace(
+                base,
+                name=request.name,
+                role=request.role,
+                type=request.type,
+                labels={**base.labels, **request.labels},
+                link_profile=request.link or base.link_profile,
+            )
+        )
+        await self._write(known, node)
+        told = {"ip": request.ip, "resources": request.resources, "facts": request.facts}
         if known is None:
-            await self._state.commit({keys.node(node.id): node}, {keys.node(node.id): 0})
-            self._event(node, Severity.INFO, "Registered", _registered_message(node))
-        elif node != known:
-            await self._state.commit({keys.node(node.id): node})
-        if node.state is NodeState.PENDING and self._admitted(node.name, node.type):
-            node = self._admit(node)
+            waits = f"waits for approval: piccolo approve {request.name}"
+            now = self._clock.utc()
+            self._observe(node.id, reason="NotListed", message=waits, since=now, **told)
+            self._event(node, Severity.INFO, "Registered", _registered_message(node, request))
+        else:
+            self._observe(node.id, **told)
+        self.settle(node.id)
         return node
-
-    def _described(self, request: Registration, known: Node | None) -> Node:
-        now = self._clock.utc()
-        base = known or Node(
-            id=request.node_id,
-            name=request.name,
-            reason="NotListed",
-            message=f"waits for approval: piccolo approve {request.name}",
-            since=now,
-            created_at=now,
-        )
-        entry = self._listed.get(request.name)
-        labels = {**base.labels, **request.labels}
-        told = {
-            "name": request.name,
-            "ip": request.ip or base.ip,
-            "resources": request.resources,
-            "facts": request.facts,
-            "role": request.role,
-            "type": request.type,
-            "labels": labels,
-            "link_profile": request.link or base.link_profile,
-        }
-        if entry is not None:
-            told |= _listed_fields(entry, labels)
-        return replace(base, **told)  # type: ignore[arg-type]
-
-    def _admit(self, node: Node) -> Node:
-        return self._move(
-            node, Transition(step(node.state, Trigger.APPROVED), "Admitted", "joins the cluster")
-        )
 
     async def approve(self, name_or_id: str) -> Node:
         """Let a Pending node in. Raises `NotFound`, `Conflict` when it is not Pending."""
         node = self._state.find_node(name_or_id)
-        if node.state is not NodeState.PENDING:
-            raise Conflict(f"node {node.name} is {node.state}, it needs no approval")
-        state = step(node.state, Trigger.APPROVED)
-        approved = self._with(node, Transition(state, "Approved", "approved by an administrator"))
-        await self._state.commit({keys.node(node.id): approved})
-        self._event(approved, Severity.INFO, approved.reason, approved.message)
-        self.settle(node.id)
-        return self._state.node(node.id) or approved
+        state = self._state.status(node.id).state
+        if state is not NodeState.PENDING:
+            raise Conflict(f"node {node.name} is {state}, it needs no approval")
+        approved = replace(node, admitted=True)
+        await self._change(node, approved)
+        return approved
 
     async def label(
         self, name_or_id: str, put: Mapping[str, str], remove: Iterable[str], overwrite: bool
@@ -171,25 +174,23 @@ class NodeManager:
         if len(labels) > MAX_LABELS:
             raise InvalidSpec(f"a node has at most {MAX_LABELS} labels")
         changed = replace(node, labels=labels)
-        if changed != node:
-            await self._state.commit({keys.node(node.id): changed})
+        await self._change(node, changed)
         return changed
 
-    async def remove(self, name_or_id: str) -> Node:
-        """Take a node out of the cluster, with all that is kept of it."""
+    async def remove(self, name_or_id: str) -> tuple[Node, NodeStatus]:
+        """Take a node out of the cluster, with all that is kept of it; returns what it was."""
         node = self._state.find_node(name_or_id)
-        leaving = self._with(
-            node, Transition(step(node.state, Trigger.REMOVED), "Removed", "removed on request")
-        )
-        gone: dict[str, object | None] = {keys.node(node.id): None}
-        await self._state.commit(gone)
+        status = self._state.status(node.id)
+        await self._state.commit({keys.node(node.id): None})
+        last = replace(status, state=step(status.state, Trigger.REMOVED), reason="Removed")
         for container in self._state.containers(node.id):
             self._state.observe(keys.container(node.id, container.id), None)
+        self._state.observe(keys.status(node.id), None)
         self._state.observe(keys.live(node.id), None, durable=False)
         self._state.observe(keys.usage(node.id), None, durable=False)
         self._health.pop(node.id, None)
-        self._event(leaving, Severity.WARNING, "Removed", "taken out of the cluster")
-        return leaving
+        self._event(node, Severity.WARNING, "Removed", "taken out of the cluster")
+        return node, last
 
     # ---- state ----
 
@@ -211,48 +212,47 @@ class NodeManager:
         self.settle(node_id)
 
     def settle(self, node_id: str) -> None:
-        """Bring the node's state in line with its health."""
+        """Bring the node's state in line with what was decided and with its health."""
         node = self._state.node(node_id)
-        if node is not None:
-            transition = settle(node.state, node.reason, self.health(node_id))
-            if transition is not None:
-                self._move(node, transition)
+        if node is None:
+            return
+        status = self._state.status(node_id)
+        if node.admitted and status.state is NodeState.PENDING:
+            admitted = step(status.state, Trigger.APPROVED)
+            self._move(node, status, Transition(admitted, "Admitted", "joins the cluster"))
+            status = self._state.status(node_id)
+        transition = settle(status.state, status.reason, self.health(node_id))
+        if transition is not None:
+            self._move(node, status, transition)
 
-    def _move(self, node: Node, transition: Transition) -> Node:
-        moved = self._with(node, transition)
-        self._state.observe(keys.node(node.id), moved)
-        bad = moved.state is NodeState.NOT_READY
-        self._event(
-            moved,
-            Severity.WARNING if bad else Severity.INFO,
-            moved.reason,
-            f"{node.state} → {moved.state}: {moved.message}"
-            if node.state is not moved.state
-            else f"still {moved.state}: {moved.message}",
-        )
-        return moved
-
-    def _with(self, node: Node, transition: Transition) -> Node:
-        return replace(
-            node,
-            state=transition.state,
+    def _move(self, node: Node, old: NodeStatus, transition: Transition) -> None:
+        new = transition.state
+        self._observe(
+            node.id,
+            state=new,
             reason=transition.reason,
             message=transition.message,
-            since=self._clock.utc() if transition.state is not node.state else node.since,
+            since=self._clock.utc() if new is not old.state else old.since,
+        )
+        way = f"{old.state} → {new}" if new is not old.state else f"still {new}"
+        bad = new is NodeState.NOT_READY
+        self._event(
+            node,
+            Severity.WARNING if bad else Severity.INFO,
+            transition.reason,
+            f"{way}: {transition.message}",
         )
 
-    def describe(self, node_id: str, **fields: object) -> None:
+    def describe(self, node_id: str, facts: Facts, resources: Resources) -> None:
         """Record what the agent says of its machine."""
-        node = self._state.node(node_id)
-        if node is not None:
-            self._save(node, fields)
+        self._observe(node_id, facts=facts, resources=resources)
 
     def condition(self, node_id: str, *conditions: Condition) -> None:
         """Record findings; one that did not change keeps its time."""
         node = self._state.node(node_id)
         if node is None:
             return
-        merged = {c.type: c for c in node.conditions}
+        merged = {c.type: c for c in self._state.status(node_id).conditions}
         for new in conditions:
             old = merged.get(new.type)
             since = old.since if old and old.status == new.status else self._clock.utc()
@@ -262,12 +262,13 @@ class NodeManager:
                 self._event(
                     node, Severity.INFO if good else Severity.WARNING, new.reason, new.message
                 )
-        self._save(node, {"conditions": tuple(merged[t] for t in sorted(merged))})
+        self._observe(node_id, conditions=tuple(merged[t] for t in sorted(merged)))
 
-    def _save(self, node: Node, fields: Mapping[str, object]) -> None:
-        changed = replace(node, **fields)  # type: ignore[arg-type]
-        if changed != node:
-            self._state.observe(keys.node(node.id), changed)
+    def _observe(self, node_id: str, **fields: object) -> None:
+        old = self._state.status(node_id)
+        new = replace(old, **fields)  # type: ignore[arg-type]
+        if new != old:
+            self._state.observe(keys.status(node_id), new)
 
     def _event(self, node: Node, severity: Severity, reason: str, message: str) -> None:
         self._events.add(severity, "node", node.name, reason, message, node.name)
@@ -276,27 +277,18 @@ class NodeManager:
 GOOD_WHEN_TRUE = frozenset({"RuntimeReady"})
 
 
-def _listed_fields(entry: ListedNode, labels: Mapping[str, str]) -> dict[str, object]:
-    return {
-        "role": entry.role,
-        "type": entry.type,
-        "link_profile": entry.link,
-        "labels": {**labels, **entry.labels},
-    }
-
-
-def _registered_message(node: Node) -> str:
-    r = node.resources
+def _registered_message(node: Node, request: Registration) -> str:
+    r = request.resources
     return (
-        f"{node.role} node at {node.ip}: {node.facts.os or 'unknown system'},"
+        f"{node.role} node at {request.ip}: {request.facts.os or 'unknown system'},"
         f" {r.cpu_cores} cores, {r.memory_mb} MB"
     )
 
 
-def _health_of(node: Node) -> Health:
+def _health_of(status: NodeStatus) -> Health:
     """What is known of a node's health when the master starts: the reason it was not ready."""
-    if node.state is NodeState.NOT_READY and node.reason in set(Fault):
-        return Health({Fault(node.reason): node.message})
+    if status.state is NodeState.NOT_READY and status.reason in set(Fault):
+        return Health({Fault(status.reason): status.message})
     return Health()
 
 

@@ -11,11 +11,11 @@ history. Two ways to change something, chosen by what may be lost:
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncGenerator, Iterator, Mapping
 from typing import Any, TypeVar
 
 from piccolo.core.errors import NotFound
-from piccolo.core.model import Container, ContainerUsage, Node, NodeLive
+from piccolo.core.model import Container, ContainerUsage, Node, NodeLive, NodeStatus
 from piccolo.master import keys
 from piccolo.store import codec
 from piccolo.store.base import Change, Condition, Delete, Put
@@ -99,6 +99,9 @@ class StateManager:
     def node_named(self, name: str) -> Node | None:
         return next((n for n in self._objects[keys.NODE].values() if n.name == name), None)
 
+    def status(self, node_id: str) -> NodeStatus:
+        return self.get(keys.status(node_id), NodeStatus) or NodeStatus()
+
     def live(self, node_id: str) -> NodeLive:
         return self.get(keys.live(node_id), NodeLive) or NodeLive()
 
@@ -139,7 +142,7 @@ class StateManager:
 
     # ---- watching ----
 
-    def changes(self, prefix: str, after: int) -> AsyncIterator[Change]:
+    def changes(self, prefix: str, after: int) -> AsyncGenerator[Change, None]:
         """As `Store.watch`; look the objects up here, they are at least as new."""
         return self._store.watch(prefix, after)
 

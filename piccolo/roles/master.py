@@ -95,13 +95,15 @@ async def run(settings: MasterSettings, load: Load) -> None:
 async def serving(settings: MasterSettings) -> AsyncIterator[Cluster]:
     """A master that serves until the end of the block. Raises `PiccoloError` when it cannot."""
     backing, store_name = await _open_store(settings)
+    degraded = _Announcer()
     try:
-        mirror = await MirroredStore.load(backing)
+        mirror = await MirroredStore.load(backing, on_degraded=degraded)
     except BaseException:
         await backing.close()
         raise
     try:
         cluster = await _assemble(settings, mirror, store_name)
+        degraded.events = cluster.events
         server = GrpcServer([ClientService(cluster), AgentService(cluster)])
         listen = parse_address(settings.listen, GRPC_PORT, lowest_port=0)
         try:
@@ -114,7 +116,6 @@ async def serving(settings: MasterSettings) -> AsyncIterator[Cluster]:
                     tasks.create_task(mirror.run(), name="store"),
                     tasks.create_task(cluster.state.run(), name="state"),
                     tasks.create_task(cluster.monitoring.run(), name="monitoring"),
-                    tasks.create_task(_announce_degraded(mirror, cluster), name="store watch"),
                 ]
                 try:
                     yield cluster
@@ -137,7 +138,7 @@ async def _assemble(settings: MasterSettings, mirror: MirroredStore, store_name:
     record = await _load_state(state)
     events = EventLog(state, clock, settings.retention)
     nodes = NodeManager(state, events, clock)
-    nodes.configure(settings.discovery, settings.nodes)
+    await nodes.configure(settings.discovery, settings.nodes)
     monitoring = MonitoringServer(
         state,
         nodes,
@@ -165,6 +166,20 @@ async def _assemble(settings: MasterSettings, mirror: MirroredStore, store_name:
     )
 
 
+class _Announcer:
+    """An event whenever the store goes away or comes back."""
+
+    events: EventLog | None = None
+
+    def __call__(self, reason: str | None) -> None:
+        if self.events is None:
+            return
+        if reason is not None:
+            self.events.add(Severity.ERROR, "master", "store", "StoreUnavailable", reason)
+        else:
+            self.events.add(Severity.INFO, "master", "store", "StoreRecovered", "all is stored")
+
+
 def _reachable(host: str, port: int) -> str:
     """An address for others to use: the one listened on, or this machine's name for "all"."""
     shown = socket.gethostname() if host in ("0.0.0.0", "::") else host
@@ -186,20 +201,6 @@ def _greet(cluster: Cluster) -> None:
         log.info("to add a node, run on its machine: piccolo agent --master %s", address)
 
 
-async def _announce_degraded(mirror: MirroredStore, cluster: Cluster) -> None:
-    """An event whenever the store goes away or comes back."""
-    while True:
-        await mirror.degraded_changed.wait()
-        mirror.degraded_changed.clear()
-        reason = mirror.degraded
-        if reason is not None:
-            cluster.events.add(Severity.ERROR, "master", "store", "StoreUnavailable", reason)
-        else:
-            cluster.events.add(
-                Severity.INFO, "master", "store", "StoreRecovered", "all is stored again"
-            )
-
-
 async def _reload_on_hup(cluster: Cluster, running: MasterSettings, load: Load) -> None:
     """SIGHUP: take over what can be changed, and say what needs a restart."""
     hup = asyncio.Event()
@@ -212,8 +213,11 @@ async def _reload_on_hup(cluster: Cluster, running: MasterSettings, load: Load) 
         except PiccoloError as error:
             log.error("the configuration was not reread, the old one holds: %s", error)
             continue
+        try:
+            await cluster.nodes.configure(fresh.discovery, fresh.nodes)
+        except PiccoloError as error:
+            log.error("node.yaml could not be taken over in full; send SIGHUP again: %s", error)
         cluster.name = fresh.cluster_name
-        cluster.nodes.configure(fresh.discovery, fresh.nodes)
         cluster.events.retention = fresh.retention
         cluster.monitoring.configure(
             fresh.thresholds,

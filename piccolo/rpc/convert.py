@@ -188,27 +188,26 @@ def container_usage_from_wire(u: w.ContainerUsage) -> m.ContainerUsage:
     )
 
 
-def node_to_wire(n: m.Node, live: m.NodeLive | None, revision: int) -> w.Node:
-    live = live or m.NodeLive()
+def node_to_wire(n: m.Node, status: m.NodeStatus, live: m.NodeLive, revision: int) -> w.Node:
     return w.Node(
         id=n.id,
         name=n.name,
-        ip=n.ip,
         role=_ROLE[n.role],
         type=_TYPE[n.type],
-        status=_STATE[n.state],
-        reason=n.reason,
-        message=n.message,
-        since=n.since,
-        resources=resources_to_wire(n.resources),
-        created_at=n.created_at,
-        last_heartbeat=live.last_heartbeat,
         labels=dict(n.labels),
-        facts=facts_to_wire(n.facts),
-        conditions=[condition_to_wire(c) for c in n.conditions],
-        generation=live.generation,
-        revision=revision,
         link_profile=n.link_profile,
+        created_at=n.created_at,
+        revision=revision,
+        ip=status.ip,
+        status=_STATE[status.state],
+        reason=status.reason,
+        message=status.message,
+        since=status.since,
+        resources=resources_to_wire(status.resources),
+        facts=facts_to_wire(status.facts),
+        conditions=[condition_to_wire(c) for c in status.conditions],
+        last_heartbeat=live.last_heartbeat,
+        generation=live.generation,
         usage=usage_to_wire(live.usage) if live.usage else None,
         link=w.LinkInfo(
             connected=live.connected,

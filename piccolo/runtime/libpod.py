@@ -89,16 +89,17 @@ def restarts(body: bytes | bytearray) -> int:
     return _integer(_object(_parse(body, what), what), "RestartCount", 0, _UINT32)
 
 
-def samples(body: bytes | bytearray, version: str) -> list[Sample]:
+def samples(body: bytes | bytearray, version: str) -> list[Sample] | None:
     """The answer to `/containers/stats`, without the containers that do not run.
 
+    None: Podman gave up, as it does when a container ends while it looks, and says no more.
     Podman before 4.4 exchanges NetInput and NetOutput (containers/podman#16618); Podman 5 tells
     them by interface instead.
     """
     what = "the use of resources"
     report = _object(_parse(body, what), what)
     if report.get("Error") is not None:
-        raise Unavailable(f"Podman cannot tell {what}: {_excerpt(report['Error'])}; try again")
+        return None
     exchanged = _before_4_4(version)
     rows = [_object(item, what) for item in _list(report.get("Stats"), "Stats")]
     # A container that does not run has a row full of zeros.
@@ -174,6 +175,13 @@ def happening(line: bytes) -> Happening | None:
     actor = _object(event.get("Actor"), "Actor") if event.get("Actor") is not None else {}
     identity = _text(actor, "ID") or _id(event, "id")
     return Happening(identity, _text(event, "Action") or _text(event, "status"))
+
+
+def is_gone(status: int, body: bytes | bytearray) -> bool:
+    """Whether an error says that there is no such container. In the midst of a removal Podman
+    says so with status 500.
+    """
+    return status == 404 or (status == 500 and b"no such container" in body)
 
 
 def refusal(status: int, body: bytes | bytearray) -> str:

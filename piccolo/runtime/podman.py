@@ -16,7 +16,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-from collections.abc import AsyncIterator, Collection, Mapping
+from collections.abc import AsyncGenerator, Collection, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -34,6 +34,7 @@ _API = "/v4.0.0/libpod"
 _EVENTS = {"stream": "true", "filters": '{"type":["container"]}'}
 _LISTENS = 0.1  # s after its answer, `/events` surely listens
 _MOST_FILTERED = 64  # ids in one request; more are picked from all
+_USAGE_PAUSES = (0.0, 0.05, 0.1, 0.2)  # s; for up to 0.1 s after a container's end Podman gives up
 
 # Events that change nothing of what `list()` tells.
 _IRRELEVANT = frozenset({"attach", "commit", "copy", "exec", "export", "mount", "unmount"})
@@ -76,13 +77,13 @@ class Podman:
         kept = self._restarts.get(container.id)
         if not trust or kept is None or kept[0] != run:
             answer = await self._http.request("GET", f"{_API}/containers/{container.id}/json")
-            if answer.status == 404:
+            if libpod.is_gone(answer.status, answer.body):
                 self._restarts.pop(container.id, None)
                 return None
             kept = self._restarts[container.id] = run, libpod.restarts(_good(answer).body)
         return replace(container, restarts=kept[1]) if kept[1] else container
 
-    async def changes(self) -> AsyncIterator[frozenset[str]]:
+    async def changes(self) -> AsyncGenerator[frozenset[str], None]:
         clock = asyncio.get_running_loop().time
         burst = Burst()
         checked: set[str] = set()  # containers with a health check
@@ -104,9 +105,13 @@ class Podman:
 
     async def usage(self) -> ContainerUsages:
         query = {"stream": "false"}
-        answer = await self._http.request("GET", f"{_API}/containers/stats", query)
-        samples = libpod.samples(_good(answer).body, _version(answer))
-        return self._meter.usage(samples, asyncio.get_running_loop().time())
+        for pause in _USAGE_PAUSES:
+            await asyncio.sleep(pause)
+            answer = await self._http.request("GET", f"{_API}/containers/stats", query)
+            samples = libpod.samples(_good(answer).body, _version(answer))
+            if samples is not None:
+                return self._meter.usage(samples, asyncio.get_running_loop().time())
+        raise Unavailable("Podman cannot tell what containers use, for they come and go; try again")
 
     async def close(self) -> None:
         self._http.close()

@@ -116,6 +116,11 @@ class Network:
         self._cables[name] = Cable()
         return host
 
+    @property
+    def hub(self) -> Path:
+        """The namespace with the bridge, for looking in by hand."""
+        return NAMESPACES / self._hub
+
     def cut(self, host: Host | str, direction: Direction = "both") -> None:
         """Pull the cable silently. "in": nothing reaches the host; "out": nothing leaves it."""
         cable = self._cable(host)
@@ -162,8 +167,8 @@ class Network:
             "add chain bridge lab forward { type filter hook forward priority 0; }",
             *(f"add rule bridge lab forward {rule}" for rule in rules),
         ]
-        hub = ["nsenter", f"--net={NAMESPACES / self._hub}"]
-        self.site.run([*hub, "nft", "-f", "-"], input="\n".join(ruleset) + "\n")
+        command = ["nsenter", f"--net={self.hub}", "nft", "-f", "-"]
+        self.site.run(command, input="\n".join(ruleset) + "\n")
 
     def _add_namespace(self, name: str) -> str:
         namespace = f"pic-{self.site.id}-{name}"

@@ -9,14 +9,15 @@ What it takes on a plain machine, found the hard way:
   there may be no systemd.
 * `lock_type = "file"`: the default, shared memory, is one for the whole machine, and a Podman that
   starts with a fresh `--tmpdir` frees all locks in it, those of the other nodes too.
-* `network_config_dir` and the runtime's `root` would be shared with the machine otherwise.
+* `network_config_dir` would be the machine's, in /etc, otherwise.
 * Everything runs by `nsenter --net`, the commands too: containers on the host network take the
   network of the Podman that starts them, and `podman rm` unmakes networks where it stands.
 * Storage is overlay where the file system can, else vfs, which copies the image per container.
 * Containers and their conmon outlive the service. conmon passes on only the variables listed for
   it, so both kinds get their own mark, by which the reaper finds them if `podman rm` fails.
-* Podman and conmon both tidy up after a container; now and then they get into each other's way and
-  its empty control groups stay. They are removed by the ids that the event log names.
+* The same goes for flags: conmon runs `podman container cleanup` after a container with the
+  settings of the configuration files, but without `--runtime-flag`. Moving runc's state by that
+  flag therefore leaves it and its control groups behind, and no container can be started again.
 * Images come from no registry: `hello` is busybox-static in a tar file.
 
 The service is only one user of the storage: `run`, `stop`, `rm` are commands of their own, and
@@ -48,10 +49,6 @@ from tests.lab.site import Site
 HELLO = "localhost/hello:latest"
 API = "/v4.0.0/libpod"
 START_SECONDS = 20.0
-_REMOVE_CGROUPS = """\
-grep -oE '[0-9a-f]{64}' "$0" 2>&- | sort -u | while read -r id; do
-rmdir /sys/fs/cgroup/libpod_parent/libpod-$id /sys/fs/cgroup/*/libpod_parent/libpod-$id; done 2>&-
-"""
 _HELLO_COMMAND = 'trap "exit 0" TERM; while :; do echo hello; sleep 5 & wait $!; done'
 
 
@@ -67,10 +64,9 @@ class PodmanNode:
             "CONTAINERS_CONF": self._write("containers.conf", self._containers_conf()),
             "CONTAINERS_STORAGE_CONF": self._write("storage.conf", self._storage_conf()),
         }
-        self._argv = ["podman", "--runtime-flag", f"root={host.dir / 'oci'}"]
+        self._argv = ["podman"]
         rm = [*host.prefix(), *self._argv, "rm", "--force", "--all", "--time", "0"]
         site.undo(*rm, env=self._env, stage=reaper.CONTAINERS)
-        site.undo("sh", "-c", _REMOVE_CGROUPS, str(host.dir / "tmp/events/events.log"))
 
     def start_service(self, wait: bool = True) -> None:
         """Start `podman system service`; it listens when this returns, unless not waited for."""
@@ -156,6 +152,11 @@ class PodmanNode:
         """Run `podman ARGS` on this node. Raises `LabError` when it fails."""
         argv = [*self.host.prefix(), *self._argv, *args]
         return self.site.run(argv, env=self._env, timeout=timeout, check=check)
+
+    def command(self) -> list[str]:
+        """What to type for `podman` on this node."""
+        settings = [f"{name}={value}" for name, value in self._env.items()]
+        return [*self.host.prefix(), "env", *settings, *self._argv]
 
     def api(
         self,

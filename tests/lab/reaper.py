@@ -141,7 +141,12 @@ def _undo(lab: Path, stage: int) -> None:
     entries = [Undo(**json.loads(line)) for line in lines if line.endswith("\n")]  # none torn
     deadline = time.monotonic() + UNDO_SECONDS
     running = [
-        subprocess.Popen(entry.argv, env={**os.environ, **entry.env}, stdin=subprocess.DEVNULL)
+        subprocess.Popen(
+            entry.argv,
+            env={**os.environ, **entry.env},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+        )
         for entry in entries
         if entry.stage == stage
     ]

@@ -49,6 +49,10 @@ class Site:
             )
         self._children: list[subprocess.Popen[bytes]] = []
 
+    @property
+    def reaper_pid(self) -> int:
+        return self._reaper.pid
+
     def undo(
         self, *argv: str, env: dict[str, str] | None = None, stage: int = reaper.GROUND
     ) -> None:

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Mapping
 
 from piccolo.runtime.podman import Podman
-from tests.lab.podman import PodmanNode
+from tests.lab.podman import HELLO, PodmanNode
 from tests.runtime.contract import Program
 from tests.runtime.fake import FakeRuntime
 
@@ -115,8 +115,7 @@ class PodmanWorld:
         )
 
     async def create(self, name: str) -> str:
-        image = "localhost/hello:latest"
-        return await self.podman("create", "--network=none", f"--name={name}", image, "true")
+        return await self.podman("create", "--network=none", f"--name={name}", HELLO, "true")
 
     async def start(self, name: str) -> None:
         # conmon's clean-up after a container that was killed does not know the node's own root of
@@ -155,7 +154,8 @@ class PodmanWorld:
     async def clear(self) -> None:
         """Remove all containers, and let go."""
         await self.runtime.close()
-        await self.podman("pod", "rm", "--force", "--all", "--time=0")
-        await self.podman("rm", "--force", "--all", "--time=0")
+        for certain in (False, True):  # a container that is about to end makes the first fail
+            await self.podman("pod", "rm", "--force", "--all", "--time=0", check=certain)
+            await self.podman("rm", "--force", "--all", "--time=0", check=certain)
         if self.node.service is None or not self.node.service.alive:
             await self.come_back()

@@ -107,7 +107,7 @@ class AgentService(wire.NodeAgentServiceBase):
         if hello.protocol > PROTOCOL:
             log.info("agent %s speaks protocol %d, newer than ours", hello.node_id, hello.protocol)
         node = self._c.state.node(hello.node_id)
-        if node is None or node.state is NodeState.TERMINATING:
+        if node is None:
             raise NotFound("this node is not registered; register it first")
         self._refuse_clone(node, hello.instance_id)
 
@@ -249,12 +249,13 @@ async def register(
     )
     if c.sessions.of_node(node.id) is None:
         c.monitoring.expect(node)
-    waiting = node.state is NodeState.PENDING
+    status = c.state.status(node.id)
+    waiting = status.state is NodeState.PENDING
     return wire.NodeRegistrationResponse(
         node_id=node.id,
         cluster_info=c.info(),
         status=wire.RegistrationStatus.AWAITING_APPROVAL
         if waiting
         else wire.RegistrationStatus.REGISTERED,
-        message=node.message if waiting else f"welcome to {c.name}",
+        message=status.message if waiting else f"welcome to {c.name}",
     )

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from dataclasses import replace
 
 from piccolo.core.errors import Conflict, InvalidSpec, Unavailable
-from piccolo.core.model import Topology
+from piccolo.core.model import NodeLive, Topology
 from piccolo.core.selectors import check_labels
 from piccolo.master import keys
 from piccolo.master.api_server.agent_service import register
@@ -123,8 +123,8 @@ class ClientService(wire.ApiServerServiceBase):
         return wire.LabelNodeResponse(node=self._views.node(node))
 
     async def remove_node(self, message: wire.RemoveNodeRequest) -> wire.RemoveNodeResponse:
-        node = await self._c.remove(message.node)
-        return wire.RemoveNodeResponse(node=convert.node_to_wire(node, None, 0))
+        node, last = await self._c.remove(message.node)
+        return wire.RemoveNodeResponse(node=convert.node_to_wire(node, last, NodeLive(), 0))
 
     async def check_node(self, message: wire.CheckNodeRequest) -> wire.CheckNodeResponse:
         """Ask the agent itself, now (N7, LLD 2.3.1 check_nodeagent_connection)."""

@@ -23,23 +23,27 @@ class Views:
     def node(self, node: Node) -> wire.Node:
         state = self._c.state
         return convert.node_to_wire(
-            node, state.live(node.id), state.revision_of(keys.node(node.id))
+            node,
+            state.status(node.id),
+            state.live(node.id),
+            state.revision_of(keys.node(node.id)),
         )
 
     def node_selector(self, text: str) -> selectors.Selector:
         return selectors.parse(text, _NODE_FIELDS)
 
     def node_selected(self, selector: selectors.Selector, node: Node) -> bool:
+        status = self._c.state.status(node.id)
         return selector(
             node.labels,
             {
                 "name": node.name,
                 "id": node.id,
-                "status": node.state,
+                "status": status.state,
                 "role": node.role,
                 "type": node.type,
-                "ip": node.ip,
-                "arch": node.facts.architecture,
+                "ip": status.ip,
+                "arch": status.facts.architecture,
                 "connected": str(self._c.state.live(node.id).connected).lower(),
             },
         )
@@ -98,6 +102,6 @@ class Views:
         members = [
             self.node(n)
             for n in self._c.state.nodes()
-            if n.state not in (NodeState.PENDING, NodeState.TERMINATING)
+            if self._c.state.status(n.id).state not in (NodeState.PENDING, NodeState.TERMINATING)
         ]
         return convert.topology_to_wire(topology, members, self._c.state.revision_of(keys.TOPOLOGY))

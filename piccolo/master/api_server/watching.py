@@ -13,7 +13,7 @@ from piccolo.master.cluster import Cluster
 from piccolo.rpc import convert, wire
 
 _PREFIX = {
-    wire.WatchKind.NODE: keys.NODES_AND_LIVE,
+    wire.WatchKind.NODE: keys.ALL_OF_NODES,
     wire.WatchKind.CONTAINER: keys.CONTAINER,
     wire.WatchKind.EVENT: keys.EVENT,
     wire.WatchKind.TOPOLOGY: "",
@@ -49,7 +49,7 @@ class Watcher:
             yield wire.WatchResponse(type=wire.ChangeType.SYNCED, view=self._c.view())
             changes = self._c.state.changes(_PREFIX[self._kind], revision)
             try:
-                async with aclosing(changes):  # type: ignore[type-var]
+                async with aclosing(changes):
                     async for change in changes:
                         for response in self._changed(change.key):
                             yield response
@@ -68,9 +68,10 @@ class Watcher:
     def _changed(self, key: str) -> Iterator[wire.WatchResponse]:
         """What to send now that something under `key` changed; often nothing."""
         if self._kind == wire.WatchKind.TOPOLOGY:
-            key = keys.TOPOLOGY if key.startswith(keys.NODE) or key == keys.TOPOLOGY else ""
-        elif key.startswith(keys.LIVE):
-            key = keys.node(key.removeprefix(keys.LIVE))
+            of_it = key == keys.TOPOLOGY or key.startswith((keys.NODE, keys.STATUS))
+            key = keys.TOPOLOGY if of_it else ""
+        elif key.startswith((keys.STATUS, keys.LIVE)):
+            key = keys.node(key.partition("/")[2])
         if not key:
             return
         new = self._object(key)

@@ -127,7 +127,9 @@ class Holder:
             await asyncio.sleep(self._ttl / 3)
             try:
                 if not await self._renew():
-                    await self._reclaim()
+                    await self._claim([_absent(self._holder), self.condition])
+                    log.warning("the lease of the store had run out")
+                await self._look()
             except PiccoloError as error:
                 if self._client.stopped is None:
                     log.warning("cannot renew the lease of the store: %s", error)
@@ -154,14 +156,10 @@ class Holder:
 
         return await self._client.call(send) > 0
 
-    async def _reclaim(self) -> None:
-        unchanged = [_absent(self._holder), self.condition]
-        if await self._claim(unchanged):
-            log.warning("the lease of the store had run out while etcd was away; it is ours again")
-            return
+    async def _look(self) -> None:
+        """Raises `StaleGeneration` when the store is another's."""
         request = RangeRequest(key=self._generation)
-        answer = await self._client.call(lambda link: link(KvStub).range(request))
-        self.judge(answer.kvs)
+        self.judge((await self._client.call(lambda link: link(KvStub).range(request))).kvs)
 
     async def _claim(self, conditions: list[Compare], *more: RequestOp) -> bool:
         """Put the holder's key on a new lease, if the conditions hold."""

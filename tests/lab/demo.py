@@ -1,0 +1,251 @@
+"""The tour: what PICCOLO does, shown on this machine in about half a minute.
+
+    python -m tests.lab.demo [--keep]
+
+With root each node is a network namespace with a Podman of its own, and a cable is really pulled.
+Otherwise the nodes share this machine's network and Podman, and the tour says so. Ends with 0 when
+every step went as it should, with 1 and the reason when one did not; leaves nothing behind.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shlex
+import sys
+import textwrap
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from tests.lab import podman
+from tests.lab.cluster import Lab, LoopbackLab
+from tests.lab.errors import LabError
+from tests.lab.guide import guide, wait_for_interrupt
+from tests.lab.net import Network
+from tests.lab.watch import Change, Watch
+
+BOUND = 5.0  # s in which a silent node must be seen as NotReady (README, "Numbers")
+PATIENCE = 20.0  # s to wait for anything at all
+VICTIM = "node3"
+
+
+class Tour:
+    """Says what it does, does it, and shows what really comes out."""
+
+    def __init__(self, lab: Lab) -> None:
+        self.lab = lab
+        self.number = 0
+        self.summary: list[str] = []
+
+    def run(self) -> None:
+        self.start_master()
+        self.join()
+        self.look_around()
+        with self.lab.watch_nodes() as watch:
+            self.lose_a_node(watch)
+            self.kill_the_master(watch)
+
+    def start_master(self) -> None:
+        self.step("Start the master. Its store is embedded: there is nothing else to install.")
+        begun = time.monotonic()
+        master = self.lab.start_master()
+        self.command(master.popen.args, self.lab.master.prefix())
+        self.print(master.output())
+        self.result(f"The master serves after {time.monotonic() - begun:.1f} s.")
+
+    def join(self) -> None:
+        self.step("Three machines join. Each runs an agent; agents only dial out.")
+        begun = time.monotonic()
+        self.lab.start_agents(timeout=PATIENCE)
+        took = time.monotonic() - begun
+        for name, agent in self.lab.agents.items():
+            self.command(agent.popen.args, self.lab.nodes[name].prefix())
+        self.result(f"All three are Ready after {took:.1f} s.")
+
+    def look_around(self) -> None:
+        self.step("Look at the cluster from the master's machine.")
+        self.say(f"Clients find the master by PICCOLO_MASTER={self.lab.address}")
+        expected = {(name, "hello") for name in self.lab.podman}
+        self.wait("the containers did not appear", lambda: expected <= self.running())
+        self.wait("the nodes told no usage", lambda: all(n["usage"] for n in self.lab.get("nodes")))
+        self.show("get", "nodes")
+        self.show("get", "containers")
+        self.show("top", "nodes")
+        self.show("status")
+
+    def lose_a_node(self, watch: Watch) -> None:
+        if isinstance(self.lab.net, Network):
+            lost, back = f"Pull the cable of {VICTIM}", "Put the cable back"
+            self.step(f"{lost}: silently, nobody is told.")
+        else:
+            lost, back = f"Freeze the agent of {VICTIM}", "Thaw it"
+            self.step(f"{lost}: this machine lends no cable to pull, and this is as silent.")
+        begun = time.monotonic()
+        self.set_silent(True)
+        seen = watch.wait_status(VICTIM, "NotReady", PATIENCE, since=begun)
+        took = self.explain(seen, begun)
+        self.show("get", "nodes")
+        self.show("get", "events", "--node", VICTIM, "--limit", "5")
+        if took > BOUND:
+            raise LabError(f"{VICTIM} was seen as lost after {took:.1f} s only, not {BOUND:g} s")
+        self.result(f"{lost}: NotReady within {took:.1f} s (promised: {BOUND:g} s).")
+
+        self.step(f"{back}.")
+        begun = time.monotonic()
+        self.set_silent(False)
+        took = self.explain(watch.wait_status(VICTIM, "Ready", PATIENCE, since=begun), begun)
+        self.show("get", "nodes")
+        self.result(f"{back}: Ready again within {took:.1f} s.")
+
+    def kill_the_master(self, watch: Watch) -> None:
+        self.step("Kill the master with kill -9, and start it again on what it had stored.")
+        before = self.state()
+        assert self.lab.master_proc is not None
+        begun = time.monotonic()
+        self.command(["kill", "-9", str(self.lab.master_proc.pid)])
+        self.lab.master_proc.kill()
+        self.lab.master_proc.wait()
+        self.command(self.lab.start_master().popen.args, self.lab.master.prefix())
+        self.wait(
+            "the agents did not come back",
+            lambda: all(n["link"] and n["link"]["connected"] for n in self.lab.get("nodes")),
+        )
+        took = time.monotonic() - begun
+        self.say(f"All agents are back {took:.1f} s after the kill.")
+        self.say(f"Watching {BOUND:g} s more for a false alarm ...")
+        time.sleep(BOUND)
+        false_alarms = [change.name for change in watch.since(begun) if change.status != "Ready"]
+        if any(false_alarms):
+            raise LabError(f"shown as not Ready, though well: {', '.join(set(false_alarms))}")
+        self.wait("the state is not as before", lambda: self.state() == before)
+        self.show("status")
+        self.result(f"Master killed: all is back after {took:.1f} s, without a false NotReady.")
+
+    # ---- what the steps are made of ----
+
+    def set_silent(self, silent: bool) -> None:
+        if isinstance(self.lab.net, Network):
+            (self.lab.net.cut if silent else self.lab.net.heal)(VICTIM)
+        elif silent:
+            self.lab.agents[VICTIM].freeze()
+        else:
+            self.lab.agents[VICTIM].thaw()
+
+    def explain(self, change: Change, begun: float) -> float:
+        """Say what a client that watches was told, and when; return the seconds it took."""
+        took = change.at - begun
+        why = f": {change.object['reason']}, {change.object['message']}"
+        self.say(f"A client that watches is told after {took:.1f} s: {change.status}{why}")
+        return took
+
+    def running(self) -> set[tuple[str, str]]:
+        found = self.lab.get("containers")
+        return {(c["node"], c["name"]) for c in found if c["state"] == "running"}
+
+    def state(self) -> dict[str, Any]:
+        """What must survive: who the nodes are, since when in which state, and their containers."""
+        kept = ("id", "name", "status", "since", "createdAt")
+        nodes = [{key: node[key] for key in kept} for node in self.lab.get("nodes")]
+        return {"nodes": nodes, "running": self.running()}
+
+    def wait(self, failure: str, done: Callable[[], bool]) -> None:
+        deadline = time.monotonic() + PATIENCE
+        while not done():
+            if time.monotonic() > deadline:
+                raise LabError(f"{failure} within {PATIENCE:g} s")
+            time.sleep(0.2)
+
+    def step(self, title: str) -> None:
+        self.number += 1
+        print(f"\n{bold(f'{self.number}. {title}')}\n", flush=True)
+
+    def say(self, text: str) -> None:
+        print(f"   {text}", flush=True)
+
+    def result(self, text: str) -> None:
+        self.summary.append(text)
+        self.say(bold(f"=> {text}"))
+
+    def command(self, argv: Any, prefix: list[str] | None = None) -> None:
+        """Show a command as one would type it on that host, without what brought it there."""
+        words = [str(word) for word in argv][len(prefix or []) :]
+        if Path(words[0]) == self.lab.program:
+            words[0] = "piccolo"
+        self.say(bold(f"$ {shlex.join(words)}"))
+
+    def show(self, *args: str) -> None:
+        self.command(["piccolo", *args])
+        self.print(self.lab.piccolo(*args).stdout)
+
+    def print(self, output: str) -> None:
+        print(textwrap.indent(output.rstrip(), "   "), end="\n\n", flush=True)
+
+
+def bold(text: str) -> str:
+    plain = os.environ.get("NO_COLOR") or not sys.stdout.isatty()
+    return text if plain else f"\033[1m{text}\033[0m"
+
+
+def set_up() -> Lab:
+    """The fullest lab that this machine can hold; says what it lacks for more."""
+    lacking, without_podman = Lab.missing(with_podman=False), podman.missing()
+    if lacking:
+        found = machines_podman()
+        what = f"the Podman of this machine, {found}" if found else "no Podman"
+        print(f"This machine lacks for nodes with networks of their own: {', '.join(lacking)}.")
+        print(f"So all of them use its loopback addresses, and {what}.")
+        return LoopbackLab(podman_socket=found)
+    if without_podman:
+        print(f"There will be no containers: this machine lacks {', '.join(without_podman)}.")
+    print("Making four machines (network namespaces), three of them with a Podman of their own ...")
+    lab = Lab(podman=not without_podman)
+    for node in lab.podman.values():
+        node.run("hello")
+    return lab
+
+
+def machines_podman() -> Path | None:
+    """The socket of the Podman that runs here already, if we may use it."""
+    own = Path(os.environ.get("XDG_RUNTIME_DIR") or f"/run/user/{os.getuid()}")
+    for socket in (own / "podman/podman.sock", Path("/run/podman/podman.sock")):
+        if os.access(socket, os.R_OK | os.W_OK):
+            return socket
+    return None
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="./dev demo", description="A tour of PICCOLO.")
+    parser.add_argument("--keep", action="store_true", help="keep the cluster until Ctrl-C")
+    keep = parser.parse_args().keep
+    begun = time.monotonic()
+    try:
+        with set_up() as lab:
+            ready = time.monotonic()
+            print(f"Set up in {ready - begun:.1f} s.", flush=True)
+            tour = Tour(lab)
+            try:
+                tour.run()
+            except LabError as error:
+                print(f"\n{bold(f'Step {tour.number} failed:')} {error}", flush=True)
+                return 1
+            print(f"\n{bold('What you saw')} ({time.monotonic() - ready:.0f} s):")
+            for line in tour.summary:
+                print(f"   - {line}")
+            if keep:
+                print(f"\n{guide(lab)}\n\nCtrl-C removes the cluster.", flush=True)
+                wait_for_interrupt()
+            print("\nCleaning up ...", flush=True)
+    except LabError as error:
+        print(f"The demo could not be set up: {error}", flush=True)
+        return 1
+    except KeyboardInterrupt:
+        print("\nInterrupted; all is removed.", flush=True)
+        return 130
+    print("Nothing is left of it.")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,45 @@
+"""What to type to look around in a lab that is up."""
+
+from __future__ import annotations
+
+import shlex
+import signal
+from collections.abc import Sequence
+
+from tests.lab.cluster import Lab
+from tests.lab.net import Network
+
+
+def guide(lab: Lab) -> str:
+    """Commands for another terminal of this machine, one per line, under what they do."""
+    node = lab.names[-1]
+    host = lab.nodes[node]
+    lines = ["In another terminal:", "", f"  export PICCOLO_MASTER={lab.address}"]
+
+    def add(what: str, *commands: Sequence[str]) -> None:
+        lines.extend(["", f"  # {what}", *(f"  {shlex.join(command)}" for command in commands)])
+
+    piccolo = [*lab.master.prefix(), str(lab.program)]
+    add("ask the master", [*piccolo, "status"], [*piccolo, "get", "nodes", "-w"])
+    if node in lab.podman:
+        add(f"the containers of {node}, by its own Podman", [*lab.podman[node].command(), "ps"])
+    if isinstance(lab.net, Network):
+        add(f"a shell on {node} ({host.ip})", [*host.prefix(), "sh"])
+        nft = ["nsenter", f"--net={lab.net.hub}", "nft"]
+        rules = "; ".join(
+            f"add rule bridge lab forward {side} {node} drop" for side in ("iifname", "oifname")
+        )
+        add(f"pull the cable of {node}", [*nft, rules])
+        add("put all cables back", [*nft, "flush", "chain", "bridge", "lab", "forward"])
+    lines += ["", f"  # logs and data: {lab.site.dir}/*/"]
+    return "\n".join(lines)
+
+
+def wait_for_interrupt() -> None:
+    """Until Ctrl-C or SIGTERM."""
+    wanted = {signal.SIGINT, signal.SIGTERM}
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, wanted)
+    try:
+        signal.sigwait(wanted)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

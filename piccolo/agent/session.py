@@ -220,13 +220,14 @@ class Session:
             self._container_usage = [
                 convert.container_usage_to_wire(u) for u in await self._reporter.usage()
             ]
-        report = self._reporter.report
+        report, pacer = self._reporter.report, self._pulser.pacer
         self._queue(
             heartbeat=wire.Beat(
                 usage=usage,
                 digest=report.digest,
                 containers=len(report.containers),
                 container_usage=self._container_usage,
+                round_trip_ms=(pacer.rtt or 0.0) * 1000 if pacer is not None else 0.0,
             )
         )
 

@@ -78,6 +78,9 @@ def agent(
     label: Annotated[
         list[str] | None, typer.Option("--label", metavar="KEY=VALUE", help="May be repeated.")
     ] = None,
+    role: Annotated[
+        str | None, typer.Option("--role", help="sub (default), or master on the master's machine.")
+    ] = None,
     type: Annotated[str | None, typer.Option("--type", help="embedded or cloud.")] = None,
     link: Annotated[str | None, typer.Option("--link", help="wired, wireless or cellular.")] = None,
     log_level: LogLevelOption = None,
@@ -98,6 +101,7 @@ def agent(
         "data_dir": data_dir and str(data_dir),
         "podman_socket": podman_socket and str(podman_socket),
         "labels": _labels(label or []) or None,
+        "role": role,
         "type": type,
         "link": link,
         "log_level": log_level,

@@ -150,13 +150,16 @@ class MonitoringServer:
         if node_id in self._suspects or self._nodes.health(node_id).link_lost:
             self._judge(node_id, link, now)
 
-    def heartbeat(self, node_id: str, generation: int, usage: Usage | None) -> None:
+    def heartbeat(
+        self, node_id: str, generation: int, usage: Usage | None, round_trip_ms: float = 0.0
+    ) -> None:
         """A heartbeat (HLD 8.1): the usage of the node, and life on the stream itself."""
         self.heard(node_id, generation, heartbeat=True)
+        now = self._clock.utc()
         if usage is None:
-            self._set_live(node_id, last_heartbeat=self._clock.utc())
+            self._set_live(node_id, last_heartbeat=now, round_trip_ms=round_trip_ms)
             return
-        self._set_live(node_id, usage=usage, last_heartbeat=self._clock.utc())
+        self._set_live(node_id, last_heartbeat=now, round_trip_ms=round_trip_ms, usage=usage)
         self._history.setdefault(node_id, deque(maxlen=_HISTORY)).append((self._clock.utc(), usage))
         detector = self._shortages.get(node_id)
         if detector is None:
@@ -167,11 +170,6 @@ class MonitoringServer:
                 self._nodes.fault(node_id, fault, message)
             else:
                 self._nodes.fault_over(node_id, fault)
-
-    def round_trip(self, node_id: str, milliseconds: float) -> None:
-        live = self._state.live(node_id)
-        if abs(live.round_trip_ms - milliseconds) > max(1.0, live.round_trip_ms / 2):
-            self._set_live(node_id, round_trip_ms=milliseconds)
 
     def closed(self, node_id: str, generation: int, *, said_goodbye: bool) -> None:
         link = self._links.get(node_id)

@@ -59,10 +59,10 @@ async def _open_store(settings: MasterSettings) -> tuple[Store, str]:
         from piccolo.store.sqlite import open_sqlite
 
         return await open_sqlite(Path(settings.data_dir)), f"sqlite in {settings.data_dir}"
-    from piccolo.store.etcd import open_etcd
+    from piccolo.store.etcd import EtcdUrl, open_etcd
 
-    store = await open_etcd(settings.store)
-    return store, str(store)
+    url = EtcdUrl.parse(settings.store)
+    return await open_etcd(url), str(url)  # which shows no password
 
 
 async def _load_state(state: StateManager) -> keys.MasterRecord:

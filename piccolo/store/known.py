@@ -50,7 +50,8 @@ class Known:
         fact = self._facts.get(key)
         return Condition(key, fact.revision if fact and fact.value is not None else 0)
 
-    def keys(self) -> tuple[str, ...]:
+    def held(self) -> tuple[str, ...]:
+        """The keys that the engine has."""
         return tuple(key for key, fact in self._facts.items() if fact.value is not None)
 
     def told(self, revision: int) -> None:

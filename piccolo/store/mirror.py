@@ -54,6 +54,7 @@ from piccolo.store.rules import (
 EPOCH_KEY = ".mirror"  # how often the store was loaded; rewritten to try whether it can be written
 EPOCH_BITS = 40  # a mirror may live for that many changes
 GATHER_SECONDS = 0.25  # how long observations are collected before they are written
+PROBE_SECONDS = 10.0  # how often an engine that nothing is asked of is asked something
 CLOSE_SECONDS = 2.0
 LOG_CHANGES = 10_000
 LOG_BYTES = 16_000_000
@@ -84,8 +85,7 @@ class MirroredStore:
         self._busy: set[str] = set()  # keys that are being written
         self._freed = asyncio.Event()  # replaced each time keys are no longer busy
         self._work = asyncio.Event()  # for the flusher
-        self._write_error: str | None = None
-        self._watch_error: str | None = None
+        self._errors: dict[str, str] = {}  # why we last could not "write", "watch" or "read"
         self._closing = asyncio.Event()
         self._idle = asyncio.Event()  # `run` is not running
         self._idle.set()
@@ -117,8 +117,8 @@ class MirroredStore:
 
     @property
     def degraded(self) -> str | None:
-        """Why the engine could not be written or followed when that was last tried; None: fine."""
-        return self._write_error or self._watch_error
+        """Why the engine could not be used when that was last tried; None: it could."""
+        return next(iter(self._errors.values()), None)
 
     async def get(self, key: str) -> Entry | None:
         return self._entries.get(key)
@@ -227,14 +227,14 @@ class MirroredStore:
             if not isinstance(error, Conflict | InvalidSpec):
                 for operation in operations:
                     self._known.doubt(operation.key)
-            if isinstance(error, PiccoloError) and not isinstance(error, Conflict | InvalidSpec):
-                self._report(write=str(error))
-                self._work.set()  # to find out when it is over
+                if isinstance(error, PiccoloError):
+                    self._report("write", error)
+                    self._work.set()  # to find out when it is over
             raise
         else:
             for operation in operations:
                 self._known.note(operation.key, _value(operation), revision)
-            self._report(write=None)
+            self._report("write", None)
             return revision
         finally:
             self._busy -= keys
@@ -243,11 +243,13 @@ class MirroredStore:
             if self._pending:
                 self._work.set()
 
-    def _report(self, **errors: str | None) -> None:
-        """Take in the outcome of the last attempt to `write` or `watch`."""
+    def _report(self, what: str, error: PiccoloError | None) -> None:
+        """Take in how it went to "write", "watch" or "read"."""
         before = self.degraded
-        self._write_error = errors.get("write", self._write_error)
-        self._watch_error = errors.get("watch", self._watch_error)
+        if error is None:
+            self._errors.pop(what, None)
+        else:
+            self._errors[what] = str(error)
         if self.degraded != before:
             if before is None or self.degraded is None:
                 log.warning("the store: %s", self.degraded or "all is well again")
@@ -266,11 +268,12 @@ class MirroredStore:
                 children = [
                     tasks.create_task(self._flush_forever(), name="store flusher"),
                     tasks.create_task(self._follow_forever(), name="store follower"),
+                    tasks.create_task(self._probe_forever(), name="store probe"),
                 ]
                 await self._closing.wait()
                 for child in children:
                     child.cancel()
-        except ExceptionGroup as group:  # both found out the same
+        except ExceptionGroup as group:  # they all found out the same
             raise group.exceptions[0] from None
         finally:
             self._idle.set()
@@ -283,14 +286,14 @@ class MirroredStore:
             self._work.clear()
             try:
                 await self._flush()
-                if self._write_error is not None:  # a commit failed: does the engine write again?
+                if "write" in self._errors:  # a commit failed: does the engine write again?
                     await self._write([Put(EPOCH_KEY, b"%d" % self._epoch)], [])
                 attempt = 0
             except StaleGeneration:
                 raise
             except PiccoloError as error:
                 attempt += 1
-                self._report(write=str(error))
+                self._report("write", error)
                 self._work.set()
 
     async def _flush(self) -> None:
@@ -338,16 +341,29 @@ class MirroredStore:
             try:
                 if attempt:
                     await self._catch_up()
-                self._report(watch=None)
+                self._report("watch", None)
                 await self._follow()
             except StaleGeneration:
                 raise
             except PiccoloError as error:
                 if not isinstance(error, Compacted):
-                    self._report(watch=str(error))
+                    self._report("watch", error)
                 attempt = 1 if loop.time() - started > 10.0 else attempt + 1
                 log.info("reading the store again: %s", error)
                 await asyncio.sleep(pause(attempt, random.random()))
+
+    async def _probe_forever(self) -> None:
+        """Notice an engine that goes away while nothing is to be written."""
+        while True:
+            await asyncio.sleep(PROBE_SECONDS)
+            try:
+                await self._backing.get(EPOCH_KEY)
+            except StaleGeneration:
+                raise
+            except PiccoloError as error:
+                self._report("read", error)
+            else:
+                self._report("read", None)
 
     async def _follow(self) -> None:
         watch = cast("AsyncGenerator[Change, None]", self._backing.watch("", self._followed))
@@ -363,7 +379,7 @@ class MirroredStore:
         for entry in snapshot.entries:
             await self._take(Change(entry.key, entry.value, entry.revision))
         present = {entry.key for entry in snapshot.entries}
-        for key in self._known.keys():
+        for key in self._known.held():
             if key not in present:
                 await self._take(Change(key, None, snapshot.revision))
         self._known.told(snapshot.revision)

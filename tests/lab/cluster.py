@@ -19,7 +19,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self
@@ -110,7 +110,12 @@ class Lab:
         return f"{self.master.ip}:{PORT}"
 
     def start_master(
-        self, *extra: str, config: str | None = None, limit: Limit | None = None, wait: bool = True
+        self,
+        *extra: str,
+        config: str | None = None,
+        env: Mapping[str, str] | None = None,
+        limit: Limit | None = None,
+        wait: bool = True,
     ) -> Proc:
         """Start the master, and its etcd before it; `config` is the text of a node.yaml.
 
@@ -122,19 +127,27 @@ class Lab:
             file = self.master.dir / "node.yaml"
             file.write_text(config)
             argv += ["--config", str(file)]
-        self.master_proc = Proc(self.site, self.master, "master", [*argv, *extra], limit=limit)
+        argv += extra
+        self.master_proc = Proc(self.site, self.master, "master", argv, env=env, limit=limit)
         if wait:
             self.wait_listening(self.master_proc, PORT)
         return self.master_proc
 
-    def start_agent(self, name: str, *extra: str, limit: Limit | None = None) -> Proc:
+    def start_agent(
+        self,
+        name: str,
+        *extra: str,
+        env: Mapping[str, str] | None = None,
+        limit: Limit | None = None,
+    ) -> Proc:
         """Start a node's agent; again after its end: with the identity it left."""
         host = self.nodes[name]
         argv = [str(self.program), "agent", "--master", self.address, "--name", name]
         argv += ["--data-dir", str(host.dir / "data")]
         if name in self.sockets:
             argv += ["--podman-socket", str(self.sockets[name])]
-        self.agents[name] = Proc(self.site, host, "agent", [*argv, *extra], limit=limit)
+        argv += extra
+        self.agents[name] = Proc(self.site, host, "agent", argv, env=env, limit=limit)
         return self.agents[name]
 
     def start_agents(self, *extra: str, timeout: float = READY_SECONDS) -> None:
@@ -239,7 +252,7 @@ class LoopbackLab(Lab):
 
     def __init__(
         self,
-        nodes: int | Sequence[str] = 3,
+        nodes: int | Iterable[str] = 3,
         *,
         podman_socket: Path | None = None,
         store: Literal["sqlite", "etcd"] = "sqlite",
@@ -249,5 +262,5 @@ class LoopbackLab(Lab):
         self.net = LoopbackNetwork(self.site)
         self._add_hosts()
         for name, host in self.nodes.items():
-            # An agent that is told of no socket looks for the machine's own.
+            # An agent that is told of none looks for the machine's own.
             self.sockets[name] = podman_socket or host.dir / "no-podman.sock"

@@ -27,6 +27,7 @@ from tests.lab.net import Network
 from tests.lab.watch import Change, Watch
 
 BOUND = 5.0  # s in which a silent node must be seen as NotReady (README, "Numbers")
+SETTLING = 2.0  # s in which a node that came back might waver
 PATIENCE = 20.0  # s to wait for anything at all
 VICTIM = "node3"
 
@@ -95,9 +96,11 @@ class Tour:
         self.step(f"{back}.")
         begun = time.monotonic()
         self.set_silent(False)
-        took = self.explain(watch.wait_status(VICTIM, "Ready", PATIENCE, since=begun), begun)
+        seen = watch.wait_status(VICTIM, "Ready", PATIENCE, since=begun)
+        took = self.explain(seen, begun)
         self.show("get", "nodes")
-        self.result(f"{back}: Ready again within {took:.1f} s.")
+        self.stays_well(watch, seen.at, SETTLING)
+        self.result(f"{back}: Ready again within {took:.1f} s, and it stays so.")
 
     def kill_the_master(self, watch: Watch) -> None:
         self.step("Kill the master with kill -9, and start it again on what it had stored.")
@@ -115,10 +118,7 @@ class Tour:
         took = time.monotonic() - begun
         self.say(f"All agents are back {took:.1f} s after the kill.")
         self.say(f"Watching {BOUND:g} s more for a false alarm ...")
-        time.sleep(BOUND)
-        false_alarms = [change.name for change in watch.since(begun) if change.status != "Ready"]
-        if any(false_alarms):
-            raise LabError(f"shown as not Ready, though well: {', '.join(set(false_alarms))}")
+        self.stays_well(watch, begun, BOUND)
         self.wait("the state is not as before", lambda: self.state() == before)
         self.show("status")
         self.result(f"Master killed: all is back after {took:.1f} s, without a false NotReady.")
@@ -140,6 +140,14 @@ class Tour:
         self.say(f"A client that watches is told after {took:.1f} s: {change.status}{why}")
         return took
 
+    def stays_well(self, watch: Watch, since: float, seconds: float) -> None:
+        """Watch for so long; raise `LabError` for any node not Ready since then."""
+        time.sleep(seconds)
+        for change in watch.since(since):
+            if change.name and change.status != "Ready":
+                why = f"{change.status} ({change.object['reason']})"
+                raise LabError(f"a false alarm: {change.name} is well, but was shown as {why}")
+
     def running(self) -> set[tuple[str, str]]:
         found = self.lab.get("containers")
         return {(c["node"], c["name"]) for c in found if c["state"] == "running"}
@@ -159,14 +167,14 @@ class Tour:
 
     def step(self, title: str) -> None:
         self.number += 1
-        print(f"\n{bold(f'{self.number}. {title}')}\n", flush=True)
+        print(f"{bold(f'{self.number}. {title}')}\n", flush=True)
 
     def say(self, text: str) -> None:
         print(f"   {text}", flush=True)
 
     def result(self, text: str) -> None:
         self.summary.append(text)
-        self.say(bold(f"=> {text}"))
+        self.say(bold(f"=> {text}\n"))
 
     def command(self, argv: Any, prefix: list[str] | None = None) -> None:
         """Show a command as one would type it on that host, without what brought it there."""
@@ -200,10 +208,7 @@ def set_up() -> Lab:
     if without_podman:
         print(f"There will be no containers: this machine lacks {', '.join(without_podman)}.")
     print("Making four machines (network namespaces), three of them with a Podman of their own ...")
-    lab = Lab(podman=not without_podman)
-    for node in lab.podman.values():
-        node.run("hello")
-    return lab
+    return Lab(podman=not without_podman)
 
 
 def machines_podman() -> Path | None:
@@ -222,15 +227,17 @@ def main() -> int:
     begun = time.monotonic()
     try:
         with set_up() as lab:
+            for node in lab.podman.values():
+                node.run("hello")
             ready = time.monotonic()
-            print(f"Set up in {ready - begun:.1f} s.", flush=True)
+            print(f"Set up in {ready - begun:.1f} s.\n", flush=True)
             tour = Tour(lab)
             try:
                 tour.run()
             except LabError as error:
                 print(f"\n{bold(f'Step {tour.number} failed:')} {error}", flush=True)
                 return 1
-            print(f"\n{bold('What you saw')} ({time.monotonic() - ready:.0f} s):")
+            print(f"{bold('What you saw')} ({time.monotonic() - ready:.0f} s):")
             for line in tour.summary:
                 print(f"   - {line}")
             if keep:

@@ -91,11 +91,14 @@ def remove(lab: Path) -> None:
 def sweep(base: Path) -> list[str]:
     """Remove the labs whose owner is gone, under `base_lock`; return their ids."""
     gone = []
-    for owner in base.glob("*/owner"):
-        pid, started = (int(word) for word in owner.read_text().split())
+    for lab in filter(Path.is_dir, base.iterdir()):
+        try:
+            pid, started = (int(word) for word in (lab / "owner").read_text().split())
+        except (OSError, ValueError):  # its owner died as it began, or its removal was cut short
+            pid = started = -1
         if start_time(pid) != started:
-            remove(owner.parent)
-            gone.append(owner.parent.name)
+            remove(lab)
+            gone.append(lab.name)
     return gone
 
 

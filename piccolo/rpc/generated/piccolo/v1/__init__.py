@@ -451,6 +451,11 @@ class Beat(betterproto2.Message):
         4, betterproto2.TYPE_MESSAGE, repeated=True
     )
 
+    round_trip_ms: "float" = betterproto2.field(5, betterproto2.TYPE_DOUBLE)
+    """
+    of the newest pulse that was answered; 0: none yet
+    """
+
 
 default_message_pool.register_message("piccolo.v1", "Beat", Beat)
 

@@ -113,7 +113,8 @@ class MasterLink:
         self._last_error = message
 
     async def _wait(self, attempt: int) -> None:
-        cap = PROFILES[self._membership.link].backoff_cap
+        pacer = self._pulser.pacer  # has the profile that the master chose, after the first session
+        cap = (pacer.profile if pacer else PROFILES[self._membership.link]).backoff_cap
         self._pulser.answered.clear()
         try:
             async with asyncio.timeout(pause(attempt, random.random(), cap=cap)):

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import os
-import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import NoReturn, TypeVar
 
 from grpclib import GRPCError
 from grpclib.exceptions import ProtocolError, StreamTerminatedError
 
+from piccolo.cli.output import say
 from piccolo.core.address import GRPC_PORT, Address, parse_address
-from piccolo.core.errors import InvalidSpec, PiccoloError, Unavailable
+from piccolo.core.errors import InvalidSpec, Unavailable
 from piccolo.rpc import wire
 from piccolo.rpc.client import dial
 from piccolo.rpc.errors import from_rpc
@@ -85,11 +85,11 @@ def watch(
     timeout: float,
     request: wire.WatchRequest,
     show: Callable[[wire.WatchResponse], None],
-) -> None:
+) -> NoReturn:
     """Show the objects and then every change, for ever. Comes back after a lost connection, with
     a new list: `show` must bear being told what it knows."""
 
-    async def follow() -> None:
+    async def follow() -> NoReturn:
         addresses = masters(given)
         connected_once = False
         while True:
@@ -100,7 +100,7 @@ def watch(
             except Unavailable as error:
                 if not connected_once:
                     raise
-                print(f"piccolo: {error}; trying again", file=sys.stderr)
+                say(f"{error}; trying again")
             await asyncio.sleep(0.5)
 
     asyncio.run(follow())
@@ -118,6 +118,3 @@ async def _responses(
         raise from_rpc(error, f"the master at {connection.address}") from error
     finally:
         connection.close()
-
-
-__all__ = ["PiccoloError", "Stub", "call", "context_file", "masters", "watch"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Generic, TypeVar
@@ -117,26 +117,11 @@ def to_text(data: Any, output: Output, *, one_line: bool = False) -> str:
     return ("---\n" + text if one_line else text).rstrip()
 
 
-def print_list(
-    items: Sequence[T],
-    output: Output,
-    columns: Sequence[Column[T]],
-    to_dict: Callable[[T], Mapping[str, Any]],
-    name: Callable[[T], str],
-    empty: str,
-) -> None:
-    """A list in any of the formats; `empty` is said on stderr when a table would have no rows."""
-    if output in (Output.JSON, Output.YAML):
-        dump([to_dict(i) for i in items], output)
-    elif output is Output.NAME:
-        for item in items:
-            print(name(item))
-    elif items:
-        Table(columns, output is Output.WIDE).print(items)
-    else:
-        print(empty, file=sys.stderr)
+def say(message: str, colour: str = "") -> None:
+    """A word to the person at the terminal, beside what the command prints."""
+    print(paint(f"piccolo: {message}", colour), file=sys.stderr)
 
 
 def warn_if_degraded(degraded: bool, message: str) -> None:
     if degraded:
-        print(paint(f"piccolo: the master is degraded: {message}", "yellow"), file=sys.stderr)
+        say(f"the master is degraded: {message}", "yellow")

@@ -54,7 +54,17 @@ def _status_dict(reply: wire.GetClusterStatusResponse) -> dict[str, object]:
     }
 
 
-def draw_topology(t: wire.ClusterTopology) -> str:
+def show_topology(t: wire.ClusterTopology | None, output: Output) -> None:
+    """In any of the formats; nothing for what is no topology (a watch's SYNCED)."""
+    if t is None:
+        return
+    if output in (Output.JSON, Output.YAML):
+        dump(rows.topology_dict(t), output)
+    else:
+        print(t.name if output is Output.NAME else _draw_topology(t), flush=True)
+
+
+def _draw_topology(t: wire.ClusterTopology) -> str:
     """The cluster as a tree of text."""
     parent = f"   parent: {t.parent_cluster}" if t.parent_cluster else ""
     lines = [f"{paint(t.name, 'bold')} ({rows.topology_dict(t)['type']}){parent}"]

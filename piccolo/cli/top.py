@@ -30,30 +30,15 @@ def nodes(
     timeout: TimeoutOption = 10.0,
 ) -> None:
     """Usage per node, from its latest heartbeat."""
-    from piccolo.cli import client, rows
-    from piccolo.cli.get import follow
-    from piccolo.cli.output import print_list
+    from piccolo.cli import client
+    from piccolo.cli.kinds import NODES_IN_USE
     from piccolo.rpc import wire
 
     if watch:
-        request = wire.WatchRequest(kind=wire.WatchKind.NODE, filter=selector, usage=True)
-        follow(
-            master,
-            timeout,
-            request,
-            output,
-            rows.TOP_NODE_COLUMNS,
-            lambda r: r.node,
-            rows.node_dict,
-            lambda n: n.name,
-        )
-        return
-    reply = client.call(
-        master, timeout, lambda stub: stub.get_nodes(wire.GetNodesRequest(filter=selector))
-    )
-    print_list(
-        reply.nodes, output, rows.TOP_NODE_COLUMNS, rows.node_dict, lambda n: n.name, "no nodes"
-    )
+        NODES_IN_USE.follow(master, timeout, output, filter=selector, usage=True)
+    request = wire.GetNodesRequest(filter=selector)
+    reply = client.call(master, timeout, lambda stub: stub.get_nodes(request))
+    NODES_IN_USE.print(reply.nodes, reply.view, output)
 
 
 @app.command()
@@ -65,22 +50,12 @@ def containers(
     timeout: TimeoutOption = 10.0,
 ) -> None:
     """Usage per running container, the busiest first."""
-    from piccolo.cli import client, rows
-    from piccolo.cli.output import print_list
+    from piccolo.cli import client
+    from piccolo.cli.kinds import CONTAINERS_IN_USE
     from piccolo.rpc import wire
 
-    reply = client.call(
-        master,
-        timeout,
-        lambda stub: stub.get_containers(wire.GetContainersRequest(node=node, filter=selector)),
-    )
+    request = wire.GetContainersRequest(node=node, filter=selector)
+    reply = client.call(master, timeout, lambda stub: stub.get_containers(request))
     running = [c for c in reply.containers if c.status and c.status.state == "running"]
     running.sort(key=lambda c: c.usage.cpu_percent if c.usage else 0.0, reverse=True)
-    print_list(
-        running,
-        output,
-        rows.TOP_CONTAINER_COLUMNS,
-        rows.container_dict,
-        lambda c: f"{c.node_name}/{c.status.name if c.status else ''}",
-        "no running containers",
-    )
+    CONTAINERS_IN_USE.print(running, reply.view, output)

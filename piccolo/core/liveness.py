@@ -53,9 +53,43 @@ class LinkProfile:
 PROFILES: Mapping[str, LinkProfile] = {
     p.name: p
     for p in (
-        LinkProfile("wired", 0.5, 0.15, 1.2, 2.8, 4.2, 3.8, 1.5, 5.0, 10.0),
-        LinkProfile("wireless", 0.5, 0.15, 1.8, 3.6, 4.5, 4.4, 2.0, 5.0, 15.0),
-        LinkProfile("cellular", 5.0, 1.0, 12.0, 20.0, 45.0, 25.0, 10.0, 60.0, 60.0, 30.0),
+        LinkProfile(
+            name="wired",
+            pulse_interval=0.5,
+            pulse_retry=0.15,
+            suspect_after=1.2,
+            silent_after=2.8,
+            stream_silent_after=4.2,
+            deaf_after=3.8,
+            reconnect_grace=1.5,
+            backoff_cap=5.0,
+            stream_stuck_after=10.0,
+        ),
+        LinkProfile(
+            name="wireless",
+            pulse_interval=0.5,
+            pulse_retry=0.15,
+            suspect_after=1.8,
+            silent_after=3.6,
+            stream_silent_after=4.5,
+            deaf_after=4.4,
+            reconnect_grace=2.0,
+            backoff_cap=5.0,
+            stream_stuck_after=15.0,
+        ),
+        LinkProfile(
+            name="cellular",
+            pulse_interval=5.0,
+            pulse_retry=1.0,
+            suspect_after=12.0,
+            silent_after=20.0,
+            stream_silent_after=45.0,
+            deaf_after=25.0,
+            reconnect_grace=10.0,
+            backoff_cap=60.0,
+            stream_stuck_after=60.0,
+            heartbeat_interval=30.0,
+        ),
     )
 }
 

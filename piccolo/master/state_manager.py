@@ -11,7 +11,8 @@ history. Two ways to change something, chosen by what may be lost:
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import AsyncGenerator, Iterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing
 from typing import Any, TypeVar
 
 from piccolo.core.errors import NotFound
@@ -42,9 +43,9 @@ class StateManager:
 
     async def run(self) -> None:
         """Follow changes that others made to the store."""
-        async for change in self._store.watch("", self._loaded_at):
-            if change.revision > self._revisions.get(change.key, 0):
-                self._take(change)
+        async with aclosing(self.changes("", self._loaded_at)) as changes:
+            async for _ in changes:
+                pass
 
     def _take(self, change: Change) -> None:
         expected = keys.type_of(change.key)
@@ -142,12 +143,10 @@ class StateManager:
 
     # ---- watching ----
 
-    def changes(self, prefix: str, after: int) -> AsyncGenerator[Change, None]:
+    async def changes(self, prefix: str, after: int) -> AsyncGenerator[Change, None]:
         """As `Store.watch`; look the objects up here, they are at least as new."""
-        return self._store.watch(prefix, after)
-
-    def snapshot(self, prefix: str) -> Iterator[tuple[str, Any]]:
-        """All objects below `prefix`, as they are at `revision`."""
-        for group, objects in self._objects.items():
-            if group.startswith(prefix) or prefix.startswith(group):
-                yield from ((k, v) for k, v in list(objects.items()) if k.startswith(prefix))
+        async with aclosing(self._store.watch(prefix, after)) as changes:
+            async for change in changes:
+                if change.revision > self._revisions.get(change.key, 0):
+                    self._take(change)  # not ours
+                yield change

@@ -99,6 +99,20 @@ async def test_a_slow_request_does_not_hold_up_others(socket: Path, client: Http
         assert time.monotonic() - began < 0.1
 
 
+async def test_nothing_is_kept_after_close(socket: Path, client: HttpClient) -> None:
+    async def slow(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while await read_request(reader) is not None:
+            await asyncio.sleep(0.1)
+            writer.write(answer(b"x"))
+
+    async with listening(socket, slow) as server:
+        asking = asyncio.ensure_future(client.request("GET", "/"))
+        await asyncio.sleep(0.05)
+        client.close()
+        assert (await asking).body == b"x"
+        await server.left()
+
+
 # ---- behaving badly ----
 
 ENDLESS_HEAD = OK + b"".join(b"X-%d: y\r\n" % n for n in range(20_000))

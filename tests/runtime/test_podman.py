@@ -95,6 +95,21 @@ async def test_restarts_are_asked_once_per_run(socket: Path, podman: Podman) -> 
         assert [c.restarts for c in await podman.list()] == [5]
 
 
+async def test_nothing_is_kept_of_containers_that_are_gone(socket: Path, podman: Podman) -> None:
+    requests: list[str] = []
+    here, gone = answer(dump([EXITED])), answer(dump([]))
+    answers = dict([inspected(EXITED["Id"], 3)])
+    async with listening(socket, serving(answers, requests)):
+        for said in (here, here, gone, here):
+            answers[f"{API}/containers/json"] = said
+            await podman.list()
+    assert sum(EXITED["Id"] in request for request in requests) == 2
+
+
+async def test_asking_for_nothing_asks_nobody(podman: Podman) -> None:
+    assert await podman.list(frozenset()) == []
+
+
 async def test_later_podmans_are_not_inspected(socket: Path, podman: Podman) -> None:
     requests: list[str] = []
     row = {**EXITED, "Restarts": 2}

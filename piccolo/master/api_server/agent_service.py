@@ -186,9 +186,7 @@ class AgentService(wire.NodeAgentServiceBase):
 
     def _on_heartbeat(self, session: Session, beat: wire.Beat) -> None:
         usage = convert.usage_from_wire(beat.usage) if beat.usage else None
-        self._c.monitoring.heartbeat(
-            session.node_id, session.generation, usage, beat.round_trip_ms
-        )
+        self._c.monitoring.heartbeat(session.node_id, session.generation, usage, beat.round_trip_ms)
         self._c.reports.usage(
             session.node_id, tuple(map(convert.container_usage_from_wire, beat.container_usage))
         )

@@ -58,11 +58,21 @@ class Watcher:
                 yield wire.WatchResponse(type=wire.ChangeType.RESYNC, view=self._c.view())
 
     def _listed(self) -> Iterator[wire.WatchResponse]:
+        """In the order in which the lists of the same kinds are."""
+        state = self._c.state
         if self._kind == wire.WatchKind.TOPOLOGY:
-            yield from self._changed(keys.TOPOLOGY)
-            return
-        listed = {wire.WatchKind.NODE: keys.NODE}.get(self._kind, _PREFIX[self._kind])
-        for key, _ in sorted(self._c.state.snapshot(listed), key=lambda item: item[0]):
+            found = [keys.TOPOLOGY]
+        elif self._kind == wire.WatchKind.EVENT:
+            found = sorted(state.group(keys.EVENT))
+        elif self._kind == wire.WatchKind.NODE:
+            found = [keys.node(n.id) for n in state.nodes()]
+        else:
+            found = [
+                keys.container(n.id, c.id)
+                for n in state.nodes()
+                for c in sorted(state.containers(n.id), key=lambda c: c.name)
+            ]
+        for key in found:
             yield from self._changed(key)
 
     def _changed(self, key: str) -> Iterator[wire.WatchResponse]:

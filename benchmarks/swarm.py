@@ -1,6 +1,6 @@
 """Many simulated agents in one process: real sessions, pulses and reports, no machines behind them.
 
-    python -m benchmarks.swarm --master 127.0.0.1:50051 --count 500 --seconds 60
+python -m benchmarks.swarm --master 127.0.0.1:50051 --count 500 --seconds 60
 """
 
 from __future__ import annotations

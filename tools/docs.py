@@ -182,32 +182,26 @@ def _figure(profile: LinkProfile, name: str) -> str:
 
 def _link_calm() -> str:
     rows = [
-        (name, *(_once_in(1 / false_losses_per_hour(p, loss)) for loss in LOSSES))
+        (name, *(_duration(1 / false_losses_per_hour(p, loss)) for loss in LOSSES))
         for name, p in PROFILES.items()
     ]
-    return _table(("Profile", *(f"{loss:.0%} loss" for loss in LOSSES)), rows)
+    return _table(("Profile", *(f"{loss * 100:.0f} % loss" for loss in LOSSES)), rows)
 
 
-def _once_in(hours: float) -> str:
-    years = hours / 8766
-    if years >= 1000:
-        return "> 1000 years"
-    if years >= 1:
-        return f"{years:.2g} years"
-    if hours >= 48:
-        return f"{hours / 24:.2g} days"
-    return f"{hours:.2g} h"
+def _duration(hours: float) -> str:
+    """In the largest fitting unit, with two significant digits."""
+    unit, length = next(
+        (u, n) for u, n in (("years", 8766), ("days", 24), ("h", 1)) if hours >= 2 * n or n == 1
+    )
+    count = hours / length
+    return f"> 1000 {unit}" if count >= 1000 else f"{float(f'{count:.2g}'):g} {unit}"
 
 
 def _link_outages() -> str:
     return _table(
         ("Profile", *PROFILES),
-        [("Longest harmless outage", *(f"{longest_harmless_outage(p):g} s" for p in _all()))],
+        [("Outage", *(f"{longest_harmless_outage(p):g} s" for p in PROFILES.values()))],
     )
-
-
-def _all() -> Iterable[LinkProfile]:
-    return PROFILES.values()
 
 
 # ---- documents ----

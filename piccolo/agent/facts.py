@@ -7,12 +7,10 @@ from __future__ import annotations
 
 import os
 import re
-import socket
 from pathlib import Path
 
 from piccolo import __version__
 from piccolo.agent.usage import cores, meminfo_kb
-from piccolo.core.errors import Unavailable
 from piccolo.core.model import Facts, Resources
 
 
@@ -40,32 +38,6 @@ def read_facts(data_dir: Path, root: Path = Path("/")) -> tuple[Facts, Resources
         disk_gb=_disk_gb(data_dir),
     )
     return facts, resources
-
-
-def primary_ip(master_host: str, port: int) -> str:
-    """The address of this machine from which it speaks to the master. Sends nothing.
-
-    May block as long as the resolver does when `master_host` is a name. Raises `Unavailable` when
-    there is no such name, or no way there.
-    """
-    problem = "it has no address"
-    try:
-        found = socket.getaddrinfo(master_host, port, type=socket.SOCK_DGRAM)
-    except UnicodeError:
-        found, problem = [], "that is no name of a host"
-    except OSError as error:
-        found, problem = [], error.strerror or str(error)
-    for family, kind, protocol, _, address in found:
-        try:
-            with socket.socket(family, kind, protocol) as probe:
-                probe.connect(address)  # of a datagram socket: only chooses the route
-                return str(probe.getsockname()[0])
-        except OSError as error:
-            problem = error.strerror or str(error)
-    raise Unavailable(
-        f"no way to the master at {master_host}: {problem};"
-        " see this machine's network and the master's address"
-    )
 
 
 def _machine_id(path: Path) -> str:

@@ -69,28 +69,25 @@ class Reporter:
         async with aclosing(runtime.changes()) as changes:  # type: ignore[type-var]
             following = asyncio.ensure_future(anext(changes))
             try:
-                await self._list_all(runtime)
-                self._set_condition(True, "RuntimeAnswers", f"Podman {self.runtime_version}")
-                self.looked.set()
                 listed = time.monotonic()
                 while True:
                     left = listed + _RESYNC - time.monotonic()
                     done, _ = await asyncio.wait({following}, timeout=max(0.0, left))
-                    if not done:
-                        await self._list_all(runtime)
-                        listed = time.monotonic()
-                        continue
-                    ids = following.result()
-                    following = asyncio.ensure_future(anext(changes))
+                    ids = following.result() if done else frozenset()
+                    if done:
+                        following = asyncio.ensure_future(anext(changes))
                     if ids:
                         found = await runtime.list(ids)
                         self._apply(self.report.difference_of(ids, found))
+                        continue
+                    # The stream has just begun, or it is time for a look at everything.
+                    self._apply(self.report.difference(await runtime.list()))
+                    self._set_condition(True, "RuntimeAnswers", f"Podman {self.runtime_version}")
+                    self.looked.set()
+                    listed = time.monotonic()
             finally:
                 following.cancel()
                 await asyncio.gather(following, return_exceptions=True)
-
-    async def _list_all(self, runtime: Runtime) -> None:
-        self._apply(self.report.difference(await runtime.list()))
 
     async def usage(self) -> list[ContainerUsage]:
         """What the running containers use now; empty when the runtime does not say."""

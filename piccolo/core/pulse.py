@@ -74,7 +74,16 @@ class Pacer:
     nothing is heard for `fallback_after`, pulses go over the stream as well.
     """
 
-    __slots__ = ("_answered_at", "_heard_at", "_sent_at", "_unanswered", "profile", "rtt", "seq")
+    __slots__ = (
+        "_answered_at",
+        "_confirm",
+        "_heard_at",
+        "_sent_at",
+        "_unanswered",
+        "profile",
+        "rtt",
+        "seq",
+    )
 
     def __init__(self, profile: LinkProfile, now: float) -> None:
         self.profile = profile
@@ -84,6 +93,7 @@ class Pacer:
         self._answered_at = 0  # the highest sequence number answered
         self._sent_at: float | None = None
         self._unanswered = 0
+        self._confirm = False  # the other side is to know at once that it is heard again
 
     @property
     def fallback_after(self) -> float:
@@ -101,7 +111,7 @@ class Pacer:
         if self._sent_at is None:
             return 0.0
         # The first repetition waits for a slow answer as well.
-        waiting = self._unanswered > 0
+        waiting = self._unanswered > 0 or self._confirm
         p = self.profile
         gap = max(p.pulse_retry, 1.5 * min(self.rtt or 0.0, p.pulse_interval)) if waiting else None
         return self._sent_at + (p.pulse_interval if gap is None else gap)
@@ -118,6 +128,7 @@ class Pacer:
         """An answer came. False: it is a repetition or answers nothing that was sent."""
         if not self._answered_at < seq <= self.seq:
             return False
+        self._confirm = self.silent_for(now) >= self.fallback_after
         self._answered_at = seq
         self._unanswered = 0
         if seq == self.seq and self._sent_at is not None:

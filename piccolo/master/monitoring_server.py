@@ -220,7 +220,7 @@ class MonitoringServer:
         if fault is not None and not lost:
             self._set_live(node_id, connected=False, last_heartbeat=self._last_sign(link, now))
             self._nodes.fault(node_id, fault, link.explain(fault, now))
-        elif fault is None and lost and link.open:
+        elif fault is None and lost and link.open and not link.suspect(now):
             self._set_live(node_id, connected=True)
             self._nodes.link_restored(node_id)
         suspect = link.suspect(now) and fault is None

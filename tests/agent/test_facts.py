@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 from pathlib import Path
 
 import pytest
@@ -11,8 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from piccolo import __version__
-from piccolo.agent.facts import primary_ip, read_facts
-from piccolo.core.errors import Unavailable
+from piccolo.agent.facts import read_facts
 from piccolo.core.model import Facts
 
 FILES = {
@@ -109,24 +107,3 @@ def test_garbage_is_never_more_than_wrong(root: Path, name: str, content: bytes)
         text.encode()
     assert 0 <= resources.memory_mb < 2**63
     assert resources.cpu_cores > 0
-
-
-def test_primary_ip() -> None:
-    assert primary_ip("127.0.0.1", 50051) == "127.0.0.1"
-    assert primary_ip("localhost", 50051) in ("127.0.0.1", "::1")
-
-
-def test_primary_ip_sends_nothing() -> None:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as master:
-        master.bind(("127.0.0.1", 0))
-        master.setblocking(False)
-        assert primary_ip(*master.getsockname()) == "127.0.0.1"
-        with pytest.raises(BlockingIOError):
-            master.recv(1)
-
-
-# None of these asks a name server: a label too long, an empty one, an address that may not be used.
-@pytest.mark.parametrize("host", ["x" * 300, "a..b", "255.255.255.255"])
-def test_no_way_to_the_master(host: str) -> None:
-    with pytest.raises(Unavailable, match=f"no way to the master at {host}: .*; see this machine"):
-        primary_ip(host, 50051)

@@ -29,7 +29,7 @@ def run(profile: LinkProfile, loss: float, hours: float) -> Outcome:
 
 @pytest.mark.parametrize("name", QUICK)
 def test_no_false_alarm_at_20_percent_loss(name: str) -> None:
-    assert not run(PROFILES[name], 0.2, hours=20).losses
+    assert not run(PROFILES[name], 0.2, hours=15).losses
 
 
 @pytest.mark.parametrize("name", QUICK)

@@ -84,6 +84,15 @@ class StoreContract:
         assert entry is not None
         assert (entry.value, entry.revision) == (b"2", second)
 
+    async def test_the_same_value_again_is_a_change(self, store: Store) -> None:
+        first = await store.commit([Put("a", b"1")])
+        again = await store.commit([Put("a", b"1")])
+        assert again > first
+        with pytest.raises(Conflict):
+            await store.commit([], [Condition("a", first)])
+        async with watching(store, "", first) as watch:
+            assert await take(watch, 1) == [Change("a", b"1", again)]
+
     async def test_a_deleted_key_is_gone(self, store: Store) -> None:
         put = await store.commit([Put("a", b"1"), Put("b", b"2")])
         deleted = await store.commit([Delete("a")])

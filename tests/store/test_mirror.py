@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -71,8 +71,10 @@ class Backing:
         self.writes: list[Sequence[Operation]] = []
         self.away = False  # nothing gets through
         self.deaf = False  # a commit gets through, its answer does not
-        self.gate = asyncio.Event()
+        self.gate = asyncio.Event()  # commits wait for it
         self.gate.set()
+        self.news = asyncio.Event()  # watches wait for it
+        self.news.set()
         self.refusal: Exception | None = None
 
     async def get(self, key: str) -> Entry | None:
@@ -100,8 +102,11 @@ class Backing:
         if self.away:
             raise Unavailable("the engine is away")
 
-    def watch(self, prefix: str, after: int) -> AsyncIterator[Change]:
-        return self.store.watch(prefix, after)
+    async def watch(self, prefix: str, after: int) -> AsyncGenerator[Change, None]:
+        async with watching(self.store, prefix, after) as changes:
+            async for change in changes:
+                await self.news.wait()
+                yield change
 
     async def compact(self, revision: int) -> None:
         await self.store.compact(revision)
@@ -304,6 +309,33 @@ async def test_an_observation_waits_for_a_commit_that_is_being_written(backing: 
         assert await value_of(backing.store, "a") == b"after"
 
 
+async def test_an_observation_that_was_replaced_while_it_was_written_is_written_again(
+    backing: Backing,
+) -> None:
+    async with mirroring(backing) as mirror:
+        backing.writes.clear()
+        backing.gate.clear()
+        mirror.observe("a", b"1")
+        await until(lambda: backing.writes)
+        mirror.observe("a", b"2")
+        backing.gate.set()
+        await settled(mirror)
+        assert await value_of(backing.store, "a") == b"2"
+
+
+async def test_an_observation_is_written_after_a_commit_that_left_it(backing: Backing) -> None:
+    async with mirroring(backing) as mirror:
+        backing.gate.clear()
+        commit = asyncio.ensure_future(mirror.commit([Put("b", b"")], [Condition("a", 0)]))
+        await asyncio.sleep(0)
+        mirror.observe("a", b"1")
+        await asyncio.sleep(0.1)  # the flusher found it busy
+        backing.gate.set()
+        await commit
+        await settled(mirror)
+        assert await value_of(backing.store, "a") == b"1"
+
+
 async def test_an_observation_counts_for_the_conditions_of_a_commit(backing: Backing) -> None:
     async with mirroring(backing) as mirror:
         old = await mirror.commit([Put("a", b"1")])
@@ -478,12 +510,14 @@ async def test_an_observation_after_a_lost_answer_wins(backing: Backing) -> None
     async with mirroring(backing) as mirror:
         await mirror.commit([Put("a", b"old")])
         backing.deaf = True
+        backing.news.clear()
         with pytest.raises(Unavailable):
             await mirror.commit([Put("a", b"maybe")])
         mirror.observe("a", b"old")  # what the engine would have, had the commit failed
         backing.deaf = False
         await settled(mirror)
         assert await value_of(backing.store, "a") == b"old"
+        backing.news.set()
         await asyncio.sleep(0.1)
         assert await value_of(mirror, "a") == b"old"
 

@@ -1,0 +1,132 @@
+"""`./dev bench`: measures, prints one table, and writes docs/benchmarks.md after a whole run.
+
+It judges nothing: a missed target is a word in the table. The exit code is 1 only when something
+could not be measured at all. It leaves nothing running, however it ends.
+"""
+
+from __future__ import annotations
+
+import argparse
+import inspect
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import NamedTuple
+
+from benchmarks import imports, machine, report
+from benchmarks.client import client
+from benchmarks.containers import containers, weak_machine
+from benchmarks.crowd import crowd
+from benchmarks.faults import faults, outage
+from benchmarks.figures import QUICK, Figure, Plan
+from benchmarks.ground import NETWORK, PODMAN, ROOT, lacking
+from benchmarks.lossy import lossy
+from benchmarks.starting import agent_start, ten_agents
+from benchmarks.steady import busy, idle
+from tests.lab.errors import LabError
+
+
+class Benchmark(NamedTuple):
+    measure: Callable[[Plan], Iterator[Figure]]
+    needs: str = ""  # see `ground.lacking`; without: it does what it can on any machine
+
+    @property
+    def method(self) -> str:
+        return inspect.getdoc(self.measure) or ""
+
+
+BENCHMARKS = {
+    "agent-start": Benchmark(agent_start),
+    "ten-agents": Benchmark(ten_agents),
+    "client": Benchmark(client),
+    "faults": Benchmark(faults),
+    "outage": Benchmark(outage, NETWORK),
+    "containers": Benchmark(containers, PODMAN),
+    "weak-machine": Benchmark(weak_machine, PODMAN),
+    "idle": Benchmark(idle),
+    "busy": Benchmark(busy, PODMAN),
+    "lossy": Benchmark(lossy, NETWORK),
+    "crowd": Benchmark(crowd),
+}
+DOCUMENT = ROOT / "docs" / "benchmarks.md"
+
+
+def main() -> int:
+    args = _arguments()
+    if args.list:
+        for name, benchmark in BENCHMARKS.items():
+            print(f"{name:14} {' '.join(benchmark.method.split()).partition('. ')[0]}")
+        print(f"{'imports':14} {(imports.__doc__ or '').splitlines()[0]}")
+        return 0
+    names = [name for name in args.names if name != "imports"]
+    if "imports" in args.names:
+        imports.show()
+        if not names:
+            return 0
+    plan = QUICK if args.quick else Plan()
+    if args.runs:
+        plan = replace(plan, runs=args.runs)
+    described = machine.describe()
+    figures: list[Figure] = []
+    left_out, failed = [], []
+    for name in names or BENCHMARKS:
+        benchmark = BENCHMARKS[name]
+        if missing := lacking(benchmark.needs):
+            left_out.append(f"{name}: this machine lacks {', '.join(missing)}")
+            continue
+        _say(f"{name} …")
+        begun = time.monotonic()
+        try:
+            for figure in benchmark.measure(plan):
+                figures.append(figure)
+                _say(f"    {'  '.join(figure.cells())}")
+        except (LabError, OSError) as error:
+            failed.append(f"{name}: {error}")
+            _say(f"    failed: {error}")
+        load = os.getloadavg()[0]
+        _say(f"    took {time.monotonic() - begun:.0f} s; load average now {load:.2f}")
+    for name, value in described.items():
+        print(f"{name}: {value}")
+    print(f"\n{report.extent(plan)}\n\n{report.terminal(figures)}")
+    for title, lines in (("left out", left_out), ("failed", failed)):
+        for line in lines:
+            print(f"{title}: {line}")
+    if names or failed:
+        print(f"\n{DOCUMENT.name} is not written: that takes a whole run")
+    else:
+        figures += [
+            Figure(line.partition(":")[0], note=line.partition(": ")[2]) for line in left_out
+        ]
+        methods = {name: benchmark.method for name, benchmark in BENCHMARKS.items()}
+        DOCUMENT.write_text(report.document(figures, methods, described, plan))
+        print(f"\nwritten: {DOCUMENT.relative_to(ROOT)}")
+    return 1 if failed else 0
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="./dev bench", description="Measure PICCOLO.")
+    parser.add_argument(
+        "names", nargs="*", metavar="NAME", help=f"{', '.join(BENCHMARKS)}, imports; default: all"
+    )
+    parser.add_argument("--runs", type=int, metavar="N", help="default 10, with --quick 3")
+    parser.add_argument("--quick", action="store_true", help="few runs, steady states of 60 s")
+    parser.add_argument("--list", action="store_true", help="say what there is to measure")
+    args = parser.parse_args()
+    if unknown := set(args.names) - {*BENCHMARKS, "imports"}:
+        parser.error(f"no benchmark {', '.join(sorted(unknown))}: see ./dev bench --list")
+    if args.runs is not None and args.runs < 1:
+        parser.error("--runs: at least 1")
+    return args
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        sys.exit(130)

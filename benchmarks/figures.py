@@ -1,0 +1,70 @@
+"""What a benchmark gives: figures, each with its target, and the plan it measures by."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import median
+from typing import Literal
+
+Held = Literal["median", "worst"]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How much is measured. Faults are tried twice as often as the rest: their worst counts."""
+
+    runs: int = 10
+    steady: float = 600.0  # s of a steady state
+    settle: float = 30.0  # s from Ready to the beginning of a steady state
+    quick: bool = False
+
+    @property
+    def trials(self) -> int:
+        return 2 * self.runs
+
+
+QUICK = Plan(runs=3, steady=60.0, settle=10.0, quick=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """One line of the table. Without values it was not measured, and `note` says why."""
+
+    what: str
+    target: str = ""
+    unit: str = ""
+    values: Sequence[float] = ()
+    limit: float | None = None  # what `target` says, in `unit`
+    held: Held = "median"  # what is held against the limit
+    note: str = ""
+
+    @property
+    def median(self) -> float:
+        return median(self.values)
+
+    @property
+    def misses(self) -> bool:
+        if not self.values or self.limit is None:
+            return False
+        return (max(self.values) if self.held == "worst" else self.median) > self.limit
+
+    def cells(self) -> list[str]:
+        """what, target, median, min–max, runs, remark: as the table shows them."""
+        if not self.values:
+            return [self.what, self.target, "—", "—", "0", f"not measured: {self.note}"]
+        low, high = (_number(value, "") for value in (min(self.values), max(self.values)))
+        span = "—" if len(self.values) == 1 else f"{low}–{high}"
+        remark = "; ".join(filter(None, ("misses" if self.misses else "", self.note)))
+        count = str(len(self.values))
+        return [self.what, self.target, _number(self.median, self.unit), span, count, remark]
+
+
+def _number(value: float, unit: str) -> str:
+    """Three digits or so: what the measurement can bear."""
+    size = abs(value)
+    if value == int(value) or size >= 100:
+        text = f"{value:.0f}"
+    else:
+        text = f"{value:.1f}" if size >= 10 else f"{value:.2f}"
+    return f"{text} {unit}".strip()

@@ -1,0 +1,102 @@
+"""Asynchronous tests in virtual time: an hour passes in a moment, always in the same way.
+
+Whenever nothing is left to do but wait, the clock of the loop jumps to when the next timer is due.
+`time.monotonic` shows that clock too. Sockets are real: before each jump they get `settle` seconds
+of real time to deliver. What would run in a thread of the loop's pool is carried out at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import time
+from collections.abc import Callable, Coroutine
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from unittest.mock import patch
+
+_START = 1000.0
+_EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
+_STUCK = 10.0  # s of real time without any timer: the test waits for what will never come
+
+
+class VirtualLoop(asyncio.SelectorEventLoop):
+    def __init__(self, settle: float = 0.0) -> None:
+        super().__init__()
+        self._now = _START
+        self._settle = settle
+        self._really_select = self._selector.select  # type: ignore[attr-defined]
+        self._selector.select = self._select  # type: ignore[attr-defined]
+
+    def time(self) -> float:
+        return self._now
+
+    def pass_(self, seconds: float) -> None:
+        """Time passes while everything stands still, as after SIGSTOP."""
+        self._now += seconds
+
+    def _select(self, timeout: float | None = None) -> Any:
+        events = self._really_select(0)
+        if events or timeout == 0:
+            return events
+        if timeout is None:
+            events = self._really_select(_STUCK)
+            if not events:
+                raise RuntimeError("this test waits for something that never comes")
+            return events
+        if self._settle:
+            events = self._really_select(self._settle)
+            if events:
+                return events
+        self._now += timeout
+        return []
+
+    def run_in_executor(  # type: ignore[override]
+        self, executor: Any, func: Callable[..., Any], *args: Any
+    ) -> asyncio.Future[Any]:
+        future = self.create_future()
+        try:
+            future.set_result(func(*args))
+        except Exception as error:
+            future.set_exception(error)
+        return future
+
+
+def now() -> float:
+    """Seconds of virtual time since the test began."""
+    return asyncio.get_running_loop().time() - _START
+
+
+def utc() -> datetime:
+    return _EPOCH + timedelta(seconds=now())
+
+
+def freeze(seconds: float) -> None:
+    """All of this process is held up for `seconds`."""
+    loop = asyncio.get_running_loop()
+    assert isinstance(loop, VirtualLoop)
+    loop.pass_(seconds)
+
+
+def virtual_time(
+    test: Callable[..., Coroutine[Any, Any, None]] | None = None, *, settle: float = 0.0
+) -> Any:
+    """Runs an asynchronous test in virtual time; it must leave no task behind."""
+    if test is None:
+        return functools.partial(virtual_time, settle=settle)
+
+    @functools.wraps(test)
+    def run(*args: Any, **kwargs: Any) -> None:
+        async def guarded() -> None:
+            await test(*args, **kwargs)
+            await asyncio.sleep(0)
+            left = asyncio.all_tasks() - {asyncio.current_task()}
+            assert not left, f"the test left tasks behind: {left}"
+
+        with (
+            asyncio.Runner(loop_factory=lambda: VirtualLoop(settle)) as runner,
+            patch.object(time, "monotonic", runner.get_loop().time),
+        ):
+            runner.run(guarded())
+
+    return run

@@ -29,7 +29,7 @@ QUICK = Plan(runs=3, steady=60.0, settle=10.0, quick=True)
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """One line of the table. Without values it was not measured, and `note` says why."""
+    """One line of the table. Without values it was not measured, and `unless` says why."""
 
     what: str
     target: str = ""
@@ -38,6 +38,7 @@ class Figure:
     limit: float | None = None  # what `target` says, in `unit`
     held: Held = "median"  # what is held against the limit
     note: str = ""
+    unless: str = ""  # why there are no values
 
     @property
     def median(self) -> float:
@@ -52,7 +53,7 @@ class Figure:
     def cells(self) -> list[str]:
         """what, target, median, min–max, runs, remark: as the table shows them."""
         if not self.values:
-            return [self.what, self.target, "—", "—", "0", f"not measured: {self.note}"]
+            return [self.what, self.target, "—", "—", "0", f"not measured: {self.unless}"]
         low, high = (_number(value, "") for value in (min(self.values), max(self.values)))
         span = "—" if len(self.values) == 1 else f"{low}–{high}"
         remark = "; ".join(filter(None, ("misses" if self.misses else "", self.note)))

@@ -63,17 +63,17 @@ def idle(plan: Plan) -> Iterator[Figure]:
     plain_used = [used[name] for name in plain]
     yield Figure("agent's CPU, idle", "≤ 0.5 % (1 %)", "%", plain_used, 0.5)
     full_used = [used[name] for name in with_20]
-    yield Figure("agent's CPU, 20 containers at rest", "", "%", full_used, note=no_podman)
+    yield Figure("agent's CPU, 20 containers at rest", "", "%", full_used, unless=no_podman)
     yield Figure("agent's memory (RSS), no containers", "", "MB", [memory[n] for n in plain])
     full_memory = [memory[name] for name in with_20]
     target = "≤ 40 MB, aim 34 (50 MB)"
     what = "agent's memory (RSS), 20 containers"
-    yield Figure(what, target, "MB", full_memory, 40.0, note=no_podman)
+    yield Figure(what, target, "MB", full_memory, 40.0, unless=no_podman)
     wired = [rate[name] / KB for name in plain if name in rate]
-    yield Figure("agent's network, idle", "≤ 1 KB/s", "KB/s", wired, 1.0, note=no_cable)
+    yield Figure("agent's network, idle", "≤ 1 KB/s", "KB/s", wired, 1.0, unless=no_cable)
     cellular = [rate[CELLULAR]] if rate else []
     what, target = "agent's network, idle, cellular profile", "≤ 100 B/s (100 KB/s)"
-    yield Figure(what, target, "B/s", cellular, 100.0, note=no_cable)
+    yield Figure(what, target, "B/s", cellular, 100.0, unless=no_cable)
     yield Figure("master's memory (RSS), 10 nodes, SQLite", "≤ 70 MB", "MB", [master_memory], 70.0)
     yield Figure("master's CPU, 10 idle nodes", "", "%", [master_used])
     hourly = written / MB / hours

@@ -22,6 +22,7 @@ from pathlib import Path
 from piccolo.core.liveness import PROFILES, LinkProfile
 from piccolo.core.model import NodeState
 from piccolo.core.node_states import LINK_FAULTS, TRANSITIONS, Fault, Trigger, diagram
+from piccolo.core.pulse import Pacer
 from piccolo.core.shortage import Thresholds
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
@@ -137,23 +138,35 @@ def false_losses_per_hour(profile: LinkProfile, loss: float) -> float:
     """How often a living node is judged lost because pulses and answers are, each independently
     with the probability `loss`. The round trip is taken as short beside `pulse_retry`.
 
-    Deaf: the agent hears the master at 0, next after `failed` round trips without an answer, and
-    tells it with the first pulse from then on that arrives, `untold` pulses late. That must take
-    less than `deaf_after`. Silent: all pulses after an answered one are lost for `silent_after`.
+    Deaf: the agent hears the master, next after some failed round trips, and tells it with the
+    first pulse from then on that arrives. That must take less than `deaf_after`. Its first pulse
+    after an answer goes out after `pulse_interval`, or, when that answer ended a silence of
+    `fallback_after`, at once (`Pacer`). Silent: all pulses for `silent_after` after an answered one
+    are lost.
     """
-    p, failure = profile, 1 - (1 - loss) ** 2
-    pause = p.pulse_interval + p.pulse_retry * failure / (1 - failure)  # mean, between answers
-    allowed = _repetitions(p.deaf_after - 2 * p.pulse_interval, p)
-    deaf = loss**allowed + sum(
-        (1 - loss) * loss**untold * failure ** (allowed - untold) for untold in range(allowed)
-    )
-    silent = loss ** _repetitions(p.silent_after - p.pulse_interval, p)
-    return (deaf + silent) * 3600 / pause
+    p, failure = profile, 1 - (1 - loss) ** 2  # of a round trip
+    silence = Pacer(p, 0.0).fallback_after
+    waits = (p.pulse_interval, p.pulse_retry)
+    # How likely the next answer ends a silence, after each of the two waits; and in the long run.
+    ends = [failure ** _repetitions(silence - wait, p) for wait in waits]
+    prompt = ends[0] / (1 - ends[1] + ends[0])
+
+    lost, pause = 0.0, p.pulse_retry * failure / (1 - failure)
+    for wait, share in zip(waits, (1 - prompt, prompt), strict=True):
+        pause += share * wait
+        for failed in range(_repetitions(p.deaf_after, p)):
+            heard = wait + failed * p.pulse_retry
+            left = p.deaf_after - heard - waits[heard > silence - 1e-9]
+            untold = loss ** _repetitions(left, p)
+            lost += share * failure**failed * (1 - failure) * untold
+        lost += share * failure ** _repetitions(p.deaf_after, p)
+    lost += loss ** _repetitions(p.silent_after - p.pulse_interval, p)
+    return lost * 3600 / pause
 
 
 def _repetitions(seconds: float, p: LinkProfile) -> int:
     """How many of the pulses from 0 on, one each `pulse_retry`, come before `seconds`."""
-    return ceil(seconds / p.pulse_retry - 1e-9)
+    return max(0, ceil(seconds / p.pulse_retry - 1e-9))
 
 
 def longest_harmless_outage(profile: LinkProfile) -> float:

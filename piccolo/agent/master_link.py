@@ -14,9 +14,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from grpclib import GRPCError
-from grpclib.exceptions import ProtocolError, StreamTerminatedError
-
 from piccolo.agent.pulser import Pulser
 from piccolo.agent.reporter import Reporter
 from piccolo.agent.session import Machine, Session, SessionEnded
@@ -27,7 +24,7 @@ from piccolo.core.liveness import PROFILES
 from piccolo.core.model import NodeRole, NodeType
 from piccolo.rpc import convert, wire
 from piccolo.rpc.client import Connection, dial
-from piccolo.rpc.errors import first_of, from_rpc
+from piccolo.rpc.errors import from_rpc
 
 log = logging.getLogger(__name__)
 
@@ -128,9 +125,9 @@ class MasterLink:
         connection = await dial(self._masters, timeout=_DIAL)
         try:
             await self._hold(connection)
-        except BaseExceptionGroup as group:
-            raise _ours(first_of(group), connection) from None
-        except (GRPCError, StreamTerminatedError, ProtocolError, OSError, TimeoutError) as error:
+        except PiccoloError:
+            raise
+        except Exception as error:
             raise from_rpc(error, str(connection.address)) from error
         finally:
             self._session = None
@@ -181,9 +178,3 @@ class MasterLink:
         if self._session is not None:
             self._session.say_goodbye("AgentStopping", "the agent is stopping")
             await asyncio.sleep(0.1)
-
-
-def _ours(error: BaseException, connection: Connection) -> BaseException:
-    if isinstance(error, PiccoloError) or not isinstance(error, Exception):
-        return error
-    return from_rpc(error, str(connection.address))

@@ -27,6 +27,7 @@ from piccolo.core.pulse import Pacer
 from piccolo.core.report import Delta
 from piccolo.rpc import convert, wire
 from piccolo.rpc.client import Connection
+from piccolo.rpc.errors import first_of
 from piccolo.runtime.own import resident_kb
 
 log = logging.getLogger(__name__)
@@ -101,8 +102,7 @@ class Session:
                 raise Unavailable("the master did not answer Hello in time") from None
             welcome = first.welcome if first is not None else None
             if welcome is None or welcome.config is None:
-                # Without a message the call has failed; its status tells why.
-                await stream.recv_trailing_metadata()
+                await _raise_status(stream)
                 raise Unavailable("the master did not answer Hello with Welcome")
             await self._welcomed(welcome, digest)
             try:
@@ -111,6 +111,9 @@ class Session:
                     tasks.create_task(self._read(stream), name="session reader")
                     tasks.create_task(self._heartbeats(), name="heartbeats")
                     tasks.create_task(self._watch_link(), name="link watch")
+            except BaseExceptionGroup as group:
+                # What leaves the request is looked at: for a broken stream its status is raised.
+                raise first_of(group) from None
             finally:
                 self._reporter.listener = None
                 self._pulser.end()
@@ -259,7 +262,7 @@ class Session:
             handle = self._handlers().get(name)
             if handle is not None:  # a newer master may say what we do not know
                 handle(value)
-        await stream.recv_trailing_metadata()
+        await _raise_status(stream)
         raise Unavailable("the master closed the session")
 
     def _handlers(self) -> dict[str, Callable[[Any], None]]:
@@ -327,3 +330,9 @@ class Session:
 
     def _on_goodbye(self, goodbye: wire.Goodbye) -> None:
         raise SessionEnded(goodbye.reason, goodbye.message, goodbye.final)
+
+
+async def _raise_status(stream: AgentStream) -> None:
+    """The master ended the stream: raise why, if it said so."""
+    await stream.end()  # else grpclib does not look
+    await stream.recv_trailing_metadata()

@@ -93,7 +93,7 @@ def agent(
     It only dials out; no port is opened on this machine.
     """
     from piccolo.config.agent import resolve_agent_settings
-    from piccolo.roles.agent import become
+    from piccolo.roles.handover import become
 
     flags = {
         "masters": master or None,

@@ -213,15 +213,20 @@ class Link:
     def fault(self, now: float) -> Fault | None:
         """Why the link counts as lost at `now`; None: it does not."""
         overdue = {f: t for f, t in self._deadlines(now).items() if t <= now}
-        return min(overdue, key=overdue.__getitem__) if overdue else None
+        first = min(overdue, key=overdue.__getitem__) if overdue else None
+        # Without datagrams a node falls deaf a moment before it falls silent; it is both.
+        silent = self._heard_at + self._late_after(now) <= now
+        return Fault.SILENT if first is Fault.DEAF and silent else first
 
     def suspect(self, now: float) -> bool:
         """Late, not yet dead."""
         return not self.open or self._suspect_at(now) <= now
 
     def _suspect_at(self, now: float) -> float:
-        late = self.profile.suspect_after * (1 if self.datagrams(now) else 2)
-        return min(self._heard_at, self._hears_us_at) + late
+        return min(self._heard_at, self._hears_us_at) + self._late_after(now)
+
+    def _late_after(self, now: float) -> float:
+        return self.profile.suspect_after * (1 if self.datagrams(now) else 2)
 
     def alive(self, now: float) -> bool:
         """Heard just now, over an open stream: whoever else claims this identity is a copy."""

@@ -218,7 +218,9 @@ class MonitoringServer:
         lost = self._nodes.health(node_id).link_lost
         fault = link.fault(now)
         if fault is not None and not lost:
-            self._set_live(node_id, connected=False, last_heartbeat=self._last_sign(link, now))
+            self._set_live(
+                node_id, connected=False, last_heartbeat=self._last_sign(node_id, link, now)
+            )
             self._nodes.fault(node_id, fault, link.explain(fault, now))
         elif fault is None and lost and link.open and not link.suspect(now):
             self._set_live(node_id, connected=True)
@@ -226,12 +228,16 @@ class MonitoringServer:
         suspect = link.suspect(now) and fault is None
         if suspect != (node_id in self._suspects):
             (self._suspects.add if suspect else self._suspects.discard)(node_id)
-            self._set_live(node_id, suspect=suspect, last_heartbeat=self._last_sign(link, now))
+            self._set_live(
+                node_id, suspect=suspect, last_heartbeat=self._last_sign(node_id, link, now)
+            )
         if link.open and fault is None and not suspect:
             self._judge_datagrams(node_id, link, now)
 
-    def _last_sign(self, link: Link, now: float) -> datetime:
+    def _last_sign(self, node_id: str, link: Link, now: float) -> datetime | None:
         """Pulses are not recorded one by one; when they stop, the time of the last one is."""
+        if link.generation == 0:  # no session yet: it stays with what was recorded before
+            return self._state.live(node_id).last_heartbeat
         return self._clock.utc() - timedelta(seconds=link.silence(now))
 
     def _judge_datagrams(self, node_id: str, link: Link, now: float) -> None:

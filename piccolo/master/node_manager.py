@@ -7,13 +7,14 @@ repeated request finds the node it made. All transitions go through `core.node_s
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from piccolo.config.settings import Discovery, ListedNode
-from piccolo.core.errors import Conflict, InvalidSpec
+from piccolo.core.errors import Conflict, InvalidSpec, Unavailable
 from piccolo.core.liveness import PROFILES
 from piccolo.core.model import (
     Condition,
@@ -54,7 +55,7 @@ class Registration:
 
 
 class NodeManager:
-    """`Node`s are changed by `commit` only, their `NodeStatus` by `observe` only."""
+    """`Node`s are changed by `commit` only, one at a time, their `NodeStatus` by `observe` only."""
 
     def __init__(self, state: StateManager, events: EventLog, clock: Clock) -> None:
         self._state = state
@@ -62,6 +63,7 @@ class NodeManager:
         self._clock = clock
         self._discovery = Discovery.ANY
         self._listed: Mapping[str, ListedNode] = {}
+        self._changing = asyncio.Lock()  # from reading a node to having written it
         self._health: dict[str, Health] = {
             n.id: _health_of(state.status(n.id)) for n in state.nodes()
         }
@@ -75,8 +77,9 @@ class NodeManager:
         """Take over `node.yaml`; nodes that wait and are now let in go on."""
         self._discovery = discovery
         self._listed = {n.name: n for n in listed}
-        for node in self._state.nodes():
-            await self._change(node, self._as_listed(node))
+        async with self._changing:
+            for node in self._state.nodes():
+                await self._change(self._as_listed(node))
 
     def _as_listed(self, node: Node) -> Node:
         """`node` with what `node.yaml` says of it, and admitted if the policy lets it in."""
@@ -97,15 +100,21 @@ class NodeManager:
         )
         return replace(node, admitted=admitted)
 
-    async def _write(self, old: Node | None, new: Node) -> None:
-        if old is None:
-            await self._state.commit({keys.node(new.id): new}, {keys.node(new.id): 0})
-        elif old != new:
-            await self._state.commit({keys.node(new.id): new})
+    async def _write(self, node_id: str, new: Node | None) -> None:
+        """Raises `Unavailable`. Conditional, so that an earlier write whose outcome is unknown
+        cannot undo this one when it comes through late.
+        """
+        key = keys.node(node_id)
+        if new == self._state.node(node_id):
+            return
+        try:
+            await self._state.commit({key: new}, {key: self._state.revision_of(key)})
+        except Conflict as error:  # such a write came through, and we have not seen it yet
+            raise Unavailable(f"the store is catching up, try again: {error}") from error
 
-    async def _change(self, old: Node, new: Node) -> None:
+    async def _change(self, new: Node) -> None:
         """Write a node, and let its state follow."""
-        await self._write(old, new)
+        await self._write(new.id, new)
         self.settle(new.id)
 
     async def register(self, request: Registration) -> Node:
@@ -114,6 +123,10 @@ class NodeManager:
         Raises `InvalidSpec`, `Conflict` when the name is another node's, `Unavailable`.
         """
         _validate(request)
+        async with self._changing:
+            return await self._register(request)
+
+    async def _register(self, request: Registration) -> Node:
         namesake = self._state.node_named(request.name)
         if namesake is not None and namesake.id != request.node_id:
             connected = self._state.live(namesake.id).connected
@@ -135,9 +148,9 @@ class NodeManager:
                 link_profile=request.link or base.link_profile,
             )
         )
-        await self._write(known, node)
+        await self._write(node.id, node)
         told = {"ip": request.ip, "resources": request.resources, "facts": request.facts}
-        if known is None:
+        if self._state.get(keys.status(node.id), NodeStatus) is None:
             waits = f"waits for approval: piccolo approve {request.name}"
             now = self._clock.utc()
             self._observe(node.id, reason="NotListed", message=waits, since=now, **told)
@@ -149,39 +162,42 @@ class NodeManager:
 
     async def approve(self, name_or_id: str) -> Node:
         """Let a Pending node in. Raises `NotFound`, `Conflict` when it is not Pending."""
-        node = self._state.find_node(name_or_id)
-        state = self._state.status(node.id).state
-        if state is not NodeState.PENDING:
-            raise Conflict(f"node {node.name} is {state}, it needs no approval")
-        approved = replace(node, admitted=True)
-        await self._change(node, approved)
-        return approved
+        async with self._changing:
+            node = self._state.find_node(name_or_id)
+            state = self._state.status(node.id).state
+            if state is not NodeState.PENDING:
+                raise Conflict(f"node {node.name} is {state}, it needs no approval")
+            approved = replace(node, admitted=True)
+            await self._change(approved)
+            return approved
 
     async def label(
         self, name_or_id: str, put: Mapping[str, str], remove: Iterable[str], overwrite: bool
     ) -> Node:
         """Change labels. Raises `Conflict` for one that has another value, without `overwrite`."""
-        node = self._state.find_node(name_or_id)
         check_labels(put)
-        for key, value in put.items():
-            if not overwrite and node.labels.get(key, value) != value:
-                raise Conflict(
-                    f"node {node.name} has the label {key}={node.labels[key]};"
-                    " use --overwrite to change it"
-                )
-        gone = set(remove)
-        labels = {k: v for k, v in {**node.labels, **put}.items() if k not in gone}
-        if len(labels) > MAX_LABELS:
-            raise InvalidSpec(f"a node has at most {MAX_LABELS} labels")
-        changed = replace(node, labels=labels)
-        await self._change(node, changed)
-        return changed
+        async with self._changing:
+            node = self._state.find_node(name_or_id)
+            for key, value in put.items():
+                if not overwrite and node.labels.get(key, value) != value:
+                    raise Conflict(
+                        f"node {node.name} has the label {key}={node.labels[key]};"
+                        " use --overwrite to change it"
+                    )
+            gone = set(remove)
+            labels = {k: v for k, v in {**node.labels, **put}.items() if k not in gone}
+            if len(labels) > MAX_LABELS:
+                raise InvalidSpec(f"a node has at most {MAX_LABELS} labels")
+            changed = replace(node, labels=labels)
+            await self._change(changed)
+            return changed
 
     async def remove(self, name_or_id: str) -> tuple[Node, NodeStatus]:
         """Take a node out of the cluster, with all that is kept of it; returns what it was."""
-        node = self._state.find_node(name_or_id)
+        async with self._changing:
+            node = self._state.find_node(name_or_id)
+            await self._write(node.id, None)
         status = self._state.status(node.id)
-        await self._state.commit({keys.node(node.id): None})
         last = replace(status, state=step(status.state, Trigger.REMOVED), reason="Removed")
         for container in self._state.containers(node.id):
             self._state.observe(keys.container(node.id, container.id), None)

@@ -68,8 +68,10 @@ class Session:
 
         Raises `Unavailable` when none comes within `timeout` seconds or the session ends.
         """
+        if self.ended.is_set():
+            raise Unavailable("the connection to the node was lost")
         call.call_id = next(self._call_ids)
-        call.deadline_ms = int(timeout * 1000)
+        call.deadline_ms = max(0, int(timeout * 1000))
         future: asyncio.Future[wire.CallResult] = asyncio.get_running_loop().create_future()
         self._calls[call.call_id] = future
         try:

@@ -10,17 +10,20 @@ history. Two ways to change something, chosen by what may be lost:
 
 from __future__ import annotations
 
-from collections import defaultdict
+import logging
+from collections import defaultdict, deque
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from typing import Any, TypeVar
 
-from piccolo.core.errors import NotFound
+from piccolo.core.errors import InvalidSpec, NotFound
 from piccolo.core.model import Container, ContainerUsage, Node, NodeLive, NodeStatus
 from piccolo.master import keys
 from piccolo.store import codec
 from piccolo.store.base import Change, Condition, Delete, Put
 from piccolo.store.mirror import MirroredStore
+
+log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -31,21 +34,34 @@ class StateManager:
     def __init__(self, store: MirroredStore) -> None:
         self._store = store
         self._objects: dict[str, dict[str, Any]] = defaultdict(dict)  # by group, then by key
-        self._revisions: dict[str, int] = {}
-        self._loaded_at = 0
+        self._revisions: dict[str, int] = {}  # also of what was deleted, until that is `_followed`
+        self._graves: deque[tuple[int, str]] = deque()
+        self._followed = 0  # changes up to this revision are all taken in
 
     async def load(self) -> None:
         """Take in all that the store holds. Raises `InvalidSpec` for what cannot be read."""
         snapshot = await self._store.list("")
         for entry in snapshot.entries:
             self._take(Change(entry.key, entry.value, entry.revision))
-        self._loaded_at = snapshot.revision
+        self._followed = snapshot.revision
 
     async def run(self) -> None:
         """Follow changes that others made to the store."""
-        async with aclosing(self.changes("", self._loaded_at)) as changes:
-            async for _ in changes:
-                pass
+        async with aclosing(self.changes("", self._followed)) as changes:
+            async for change in changes:
+                self._followed = change.revision - 1  # there may be more of the same transaction
+                while self._graves and self._graves[0][0] <= self._followed:
+                    revision, key = self._graves.popleft()
+                    if self._revisions.get(key) == revision:
+                        del self._revisions[key]
+
+    def _follow(self, change: Change) -> None:
+        """Take in a change unless it is known; one that cannot be read changes nothing."""
+        if change.revision > max(self._followed, self._revisions.get(change.key, 0)):
+            try:
+                self._take(change)
+            except InvalidSpec as error:
+                log.error("somebody wrote to the store what cannot be read: %s", error)
 
     def _take(self, change: Change) -> None:
         expected = keys.type_of(change.key)
@@ -58,12 +74,12 @@ class StateManager:
 
     def _put(self, key: str, value: Any, revision: int) -> None:
         group = self._objects[keys.group_of(key)]
+        self._revisions[key] = revision
         if value is None:
             group.pop(key, None)
-            self._revisions.pop(key, None)
+            self._graves.append((revision, key))
         else:
             group[key] = value
-            self._revisions[key] = revision
 
     # ---- reading ----
 
@@ -77,7 +93,9 @@ class StateManager:
         return self._store.revision
 
     def revision_of(self, key: str) -> int:
-        return self._revisions.get(key, 0)
+        """When it was last written; 0: it is not there."""
+        there = key in self._objects[keys.group_of(key)]
+        return self._revisions[key] if there else 0
 
     def get(self, key: str, expected: type[T]) -> T | None:
         found = self._objects[keys.group_of(key)].get(key)
@@ -147,6 +165,5 @@ class StateManager:
         """As `Store.watch`; look the objects up here, they are at least as new."""
         async with aclosing(self._store.watch(prefix, after)) as changes:
             async for change in changes:
-                if change.revision > self._revisions.get(change.key, 0):
-                    self._take(change)  # not ours
+                self._follow(change)
                 yield change

@@ -1,8 +1,8 @@
 """The agent's process: what a sub node runs, and nothing that it does not need.
 
 `piccolo agent` reads files and flags with pydantic, YAML and typer, and then *becomes* this
-program by exec, with the settings handed over in memory: those libraries cost 20 MB of an agent's
-50 (HLD 8.1), and exec keeps the process id that a service manager knows.
+program by exec, with the settings handed over in memory (see `handover`): those libraries cost
+20 MB of an agent's 50 (HLD 8.1), and exec keeps the process id that a service manager knows.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ import contextlib
 import ctypes
 import gc
 import logging
-import os
 import sys
 from pathlib import Path
 
@@ -27,25 +26,10 @@ from piccolo.agent.usage import UsageSampler
 from piccolo.config.settings import AgentSettings
 from piccolo.core.address import GRPC_PORT, parse_address
 from piccolo.core.errors import PiccoloError
-from piccolo.roles import logs, loop
+from piccolo.roles import handover, logs, loop
 from piccolo.runtime.podman import Podman, find_socket
 
 log = logging.getLogger(__name__)
-
-
-def become(settings: AgentSettings) -> None:
-    """Replace this process by the lean agent. Does not return."""
-    handover = os.memfd_create("settings", 0)  # not close-on-exec: it is meant to be inherited
-    os.write(handover, settings.to_json().encode())
-    sys.stdout.flush()
-    sys.stderr.flush()
-    # One heap arena: the agent has one thread that allocates (mallopt(3)).
-    environ = {"MALLOC_ARENA_MAX": "1", **os.environ}
-    os.execve(
-        sys.executable,
-        [sys.executable, "-P", "-m", "piccolo.roles.agent", str(handover)],
-        environ,
-    )
 
 
 async def run(settings: AgentSettings) -> None:
@@ -101,9 +85,7 @@ def _give_back_memory() -> None:
 
 def main() -> None:
     """Runs with the settings in the file descriptor that the only argument names."""
-    handover = int(sys.argv[1])
-    settings = AgentSettings.from_json(os.pread(handover, 1 << 20, 0).decode())
-    os.close(handover)
+    settings = handover.take(sys.argv[1])
     logs.configure(settings.log_level, settings.log_format)
     _give_back_memory()
     try:

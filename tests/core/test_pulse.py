@@ -152,9 +152,10 @@ class Pacing(RuleBasedStateMachine):
         assert self.pacer.answered(seq, self.now) is False, "answered twice"
         if fresh:
             self.answered.add(seq)
-            self.heard_at = self.now
+            silent, self.heard_at = self.now - self.heard_at, self.now
             gap = self.pacer.next_pulse() - self.pacer.sent_at()
-            assert gap == pytest.approx(self.profile.pulse_interval)
+            if silent < self.pacer.fallback_after - 1e-6:
+                assert gap == pytest.approx(self.profile.pulse_interval)
         if fresh and back == 0:
             assert self.pacer.rtt == pytest.approx(self.now - self.pacer.sent_at())
 
@@ -194,6 +195,16 @@ def test_while_answered_one_an_interval_else_repeated() -> None:
     assert pacer.next_pulse() == pytest.approx(100.0 + WIRED.pulse_retry)
     assert pacer.answered(seq, 100.01)
     assert pacer.next_pulse() == pytest.approx(100.0 + WIRED.pulse_interval)
+
+
+def test_after_an_outage_the_master_is_told_at_once_that_it_is_heard() -> None:
+    pacer = Pacer(WIRED, 100.0)
+    pacer.answered(pacer.send(100.0), 100.01)
+    pacer.send(103.0)
+    assert pacer.answered(pacer.seq, 103.01)
+    assert pacer.next_pulse() == pytest.approx(103.0 + WIRED.pulse_retry)
+    pacer.answered(pacer.send(103.15), 103.16)
+    assert pacer.next_pulse() == pytest.approx(103.15 + WIRED.pulse_interval), "only once"
 
 
 def test_a_slow_way_is_not_taken_for_a_lossy_one() -> None:

@@ -160,7 +160,13 @@ def test_topology(shown: Shown) -> None:
 
 def test_describe(shown: Shown) -> None:
     text = shown["describe node bay"].stdout
-    for part in ("Name:         bay", "Status:       Ready", "hall=a", "RuntimeReady=false", "Synced"):
+    for part in (
+        "Name:         bay",
+        "Status:       Ready",
+        "hall=a",
+        "RuntimeReady=false",
+        "Synced",
+    ):
         assert part in text
 
 
@@ -229,4 +235,3 @@ def test_without_a_master_the_client_says_where_it_looked() -> None:
     assert asked.returncode == 4
     assert asked.stdout == ""
     assert asked.stderr == f"piccolo: cannot reach {empty.address}: connection refused\n"
-

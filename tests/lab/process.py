@@ -7,6 +7,7 @@ children too, as a stalled machine would.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -22,6 +23,8 @@ from tests.lab.net import Host
 from tests.lab.site import Site
 
 TAIL_LINES = 15
+FREEZE_SECONDS = 5.0
+_ENDED = (FileNotFoundError, ProcessLookupError)  # what /proc says of a process that is gone
 _TICKS = os.sysconf("SC_CLK_TCK")
 _PAGE_KB = os.sysconf("SC_PAGE_SIZE") // 1024
 
@@ -94,7 +97,13 @@ class Proc:
         return self.wait(timeout)
 
     def freeze(self) -> None:
+        """Stop it; returns when it stands still, to its last thread."""
         self._signal_all(signal.SIGSTOP)
+        deadline = time.monotonic() + FREEZE_SECONDS
+        while any(state not in "TZX" for state in self._states()):
+            if time.monotonic() > deadline:
+                raise self.error("does not stand still")
+            time.sleep(0.002)
 
     def thaw(self) -> None:
         self._signal_all(signal.SIGCONT)
@@ -124,7 +133,11 @@ class Proc:
 
     def rss_kb(self) -> int:
         """Resident memory in KiB, with all its children; pages they share count for each."""
-        return sum(int(_proc(pid, "statm").split()[1]) * _PAGE_KB for pid in self._family())
+        total = 0
+        for pid in self._family():
+            with contextlib.suppress(*_ENDED):
+                total += int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * _PAGE_KB
+        return total
 
     def cpu_seconds(self) -> float:
         """Processor time used so far, with its children, the ended ones that were awaited too."""
@@ -142,6 +155,14 @@ class Proc:
         if self.alive:
             os.killpg(self.pid, sig)
 
+    def _states(self) -> Iterator[str]:
+        """Of all threads of its process group: field 3 of proc(5) stat."""
+        for pid in self._family():
+            with contextlib.suppress(*_ENDED):
+                if os.getpgid(pid) == self.pid:
+                    for task in os.listdir(f"/proc/{pid}/task"):
+                        yield from _stat(int(task))[:1]
+
     def _family(self) -> Iterator[int]:
         """The program and all below it; none when it has ended."""
         if not self.alive:
@@ -156,13 +177,9 @@ class Proc:
         yield from (pid for pid in found if _stat(pid))
 
 
-def _proc(pid: int, name: str) -> str:
-    return Path(f"/proc/{pid}/{name}").read_text()
-
-
 def _stat(pid: int) -> list[str]:
     """The fields of proc(5) stat from the third, the state, on; empty when it has ended."""
     try:
-        return _proc(pid, "stat").rpartition(")")[2].split()
-    except (FileNotFoundError, ProcessLookupError):
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except _ENDED:
         return []

@@ -19,6 +19,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import json
+import math
 import os
 import select
 import shutil
@@ -106,14 +107,15 @@ def _end_marked(variable: str, lab_id: str, grace: float) -> None:
     """Kill the processes with the mark, those that do not end by themselves within `grace` s."""
     mark = f"{variable}={lab_id}".encode()
     kill_at = time.monotonic() + grace
-    while found := _marked(mark):
+    while (found := _marked(mark)) and time.monotonic() < kill_at + KILL_SECONDS:
+        killing = time.monotonic() >= kill_at
+        if killing:
+            for pidfd in found:
+                with contextlib.suppress(ProcessLookupError):
+                    signal.pidfd_send_signal(pidfd, signal.SIGKILL)
         for pidfd in found:
-            if time.monotonic() >= kill_at:
-                signal.pidfd_send_signal(pidfd, signal.SIGKILL)
-            select.select([pidfd], [], [], max(0.01, kill_at - time.monotonic()))  # until its end
+            _wait_readable([pidfd], kill_at + (KILL_SECONDS if killing else 0))
             os.close(pidfd)
-        if time.monotonic() > kill_at + KILL_SECONDS:
-            return
 
 
 def _marked(mark: bytes) -> list[int]:
@@ -133,6 +135,14 @@ def _marked(mark: bytes) -> list[int]:
             else:
                 os.close(pidfd)
     return found
+
+
+def _wait_readable(files: list[int], until: float = math.inf) -> None:
+    """Wait for one of them; a pidfd is readable once its process has ended."""
+    poll = select.poll()
+    for file in files:
+        poll.register(file, select.POLLIN)
+    poll.poll(None if until == math.inf else max(0.0, (until - time.monotonic()) * 1000))
 
 
 def _undo(lab: Path, stage: int) -> None:
@@ -173,7 +183,7 @@ def main(lab: Path, pid: int, started: int) -> None:
     with contextlib.suppress(ProcessLookupError):
         owner = os.pidfd_open(pid)
         if start_time(pid) == started:
-            select.select([owner, sys.stdin.fileno()], [], [])
+            _wait_readable([owner, sys.stdin.fileno()])
     remove(lab)
 
 

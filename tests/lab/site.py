@@ -28,17 +28,23 @@ _LEADS_ASTRAY = {
 
 
 class Site:
-    """One lab's ground. `id` is unique on this machine; `dir` is private and short, for sockets."""
+    """One lab's ground. `id` is unique on this machine; `dir` is private and short, for sockets.
+
+    Raises `LabError` when there is no place for it.
+    """
 
     def __init__(self) -> None:
-        base = reaper.base_dir()
         started = reaper.start_time(os.getpid())
-        with reaper.base_lock(base):
-            reaper.sweep(base)
-            self.id = secrets.token_hex(3)
-            self.dir = base / self.id
-            self.dir.mkdir(mode=0o700)
-            (self.dir / "owner").write_text(f"{os.getpid()} {started}")
+        self.id = secrets.token_hex(3)
+        try:
+            base = reaper.base_dir()
+            with reaper.base_lock(base):
+                reaper.sweep(base)
+                self.dir = base / self.id
+                self.dir.mkdir(mode=0o700)
+                (self.dir / "owner").write_text(f"{os.getpid()} {started}")
+        except OSError as error:
+            raise LabError(f"no place for a lab: {error}") from error
         with (self.dir / "reaper.log").open("w") as log:
             self._reaper = subprocess.Popen(
                 [sys.executable, "-I", reaper.__file__, self.dir, str(os.getpid()), str(started)],

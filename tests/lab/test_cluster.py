@@ -11,6 +11,7 @@ from tests.lab.errors import LabError
 from tests.lab.leftovers import leftovers
 
 
+@pytest.mark.slow
 def test_without_root_on_loopback() -> None:
     with LoopbackLab(["left", "right"]) as lab:
         lab.start_master()
@@ -52,6 +53,7 @@ def test_failures_say_why() -> None:
             watch.wait_status("nobody", "Ready", 0.1)
 
 
+@pytest.mark.slow
 @pytest.mark.needs_root
 @pytest.mark.needs_podman
 @pytest.mark.parametrize("store", ["sqlite", pytest.param("etcd", marks=pytest.mark.needs_etcd)])

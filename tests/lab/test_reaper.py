@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.lab import reaper
+from tests.lab.errors import LabError
 from tests.lab.leftovers import leftovers, wait_gone
 from tests.lab.site import Site
 
@@ -63,7 +64,11 @@ class Owner:
             [sys.executable, "-c", code + WAIT], cwd=ROOT, stdout=subprocess.PIPE, text=True
         )
         assert self.process.stdout is not None
-        lab_id, pid = self.process.stdout.readline().split()
+        line = self.process.stdout.readline()
+        if not line:
+            self.end(signal.SIGKILL)
+            raise AssertionError("it could not make its lab")
+        lab_id, pid = line.split()
         self.lab_id, self.reaper_pid = lab_id, int(pid)
 
     def end(self, sig: int) -> None:
@@ -148,5 +153,5 @@ def test_a_directory_open_to_others_is_refused(
     base = tmp_path / f"piccolo-lab-{os.getuid()}"
     base.mkdir()
     base.chmod(0o777)
-    with pytest.raises(PermissionError, match="writable by you only"):
+    with pytest.raises(LabError, match="writable by you only"):
         Site()

@@ -1,6 +1,7 @@
 """A store in memory, for tests of what stands above it: it can be made to fail, and it counts.
 
-It passes the contract of all stores (`test_memory_store`), except that nothing survives it.
+It passes the contract of all stores (`test_memory_store`); what it holds outlives a master, not
+the test.
 """
 
 from __future__ import annotations
@@ -8,35 +9,47 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Sequence
 
-from piccolo.core.errors import Unavailable
+from piccolo.core.errors import Conflict, Unavailable
 from piccolo.store.base import Change, Condition, Delete, Entry, Operation, Put, Snapshot
 from piccolo.store.changelog import ChangeLog
 from piccolo.store.rules import check, conflict, key_bytes, key_range
 
 
-class MemoryStore:
+class Disk:
+    """What is there when the next master opens it."""
+
     def __init__(self) -> None:
+        self.entries: dict[str, Entry] = {}
+        self.revision = 0
+        self.held = False
+
+    async def open(self) -> MemoryStore:
+        if self.held:
+            raise Conflict("another process holds this store")
+        self.held = True
+        return MemoryStore(self)
+
+
+class MemoryStore:
+    def __init__(self, disk: Disk) -> None:
         self.commits: list[Sequence[Operation]] = []  # all that came through
         self.away = ""  # why every call fails
         self.answers_lost = False  # commits come through, but the caller does not hear of it
         self.gate = asyncio.Event()  # commits wait for it
         self.gate.set()
-        self._entries: dict[str, Entry] = {}
-        self._log = ChangeLog(0, max_changes=100_000, max_bytes=1 << 30)
-
-    @property
-    def entries(self) -> dict[str, Entry]:
-        return self._entries
+        self._disk = disk
+        self._log = ChangeLog(disk.revision, max_changes=100_000, max_bytes=1 << 30)
+        self._closed = False
 
     async def get(self, key: str) -> Entry | None:
         key_bytes(key)
         await self._asked()
-        return self._entries.get(key)
+        return self._disk.entries.get(key)
 
     async def list(self, prefix: str) -> Snapshot:
         key_range(prefix)
         await self._asked()
-        found = [e for k, e in self._entries.items() if k.startswith(prefix)]
+        found = [e for k, e in self._disk.entries.items() if k.startswith(prefix)]
         found.sort(key=lambda entry: entry.key.encode())
         return Snapshot(tuple(found), self._log.revision)
 
@@ -47,7 +60,7 @@ class MemoryStore:
         await self._asked()
         await self.gate.wait()
         for condition in conditions:
-            entry = self._entries.get(condition.key)
+            entry = self._disk.entries.get(condition.key)
             if (found := entry.revision if entry else 0) != condition.revision:
                 raise conflict(condition, found)
         self.commits.append(operations)
@@ -60,12 +73,14 @@ class MemoryStore:
         revision = self._log.revision + 1
         changes = []
         for operation in operations:
+            key = operation.key
             if isinstance(operation, Put):
-                self._entries[operation.key] = Entry(operation.key, operation.value, revision)
-                changes.append(Change(operation.key, operation.value, revision))
-            elif self._entries.pop(operation.key, None) is not None:
-                changes.append(Change(operation.key, None, revision))
+                self._disk.entries[key] = Entry(key, operation.value, revision)
+                changes.append(Change(key, operation.value, revision))
+            elif self._disk.entries.pop(key, None) is not None:
+                changes.append(Change(key, None, revision))
         if changes:
+            self._disk.revision = revision
             self._log.append(changes, revision)
 
     async def watch(self, prefix: str, after: int) -> AsyncGenerator[Change, None]:
@@ -81,22 +96,23 @@ class MemoryStore:
 
     async def close(self) -> None:
         self._log.close(Unavailable("the store is closed"))
+        if not self._closed:
+            self._closed = True
+            self._disk.held = False
 
-    def reopened(self) -> MemoryStore:
-        """What the next master finds."""
-        fresh = MemoryStore()
-        fresh._apply([Put(e.key, e.value) for e in self._entries.values()])
-        return fresh
-
-    def written(self, prefix: str) -> int:
-        """How many operations there were on keys with this prefix."""
-        return sum(o.key.startswith(prefix) for c in self.commits for o in c)
+    # ---- what happens to it ----
 
     def forced(self, key: str, value: bytes | None) -> None:
         """Somebody else changes a key."""
         self._apply([Delete(key) if value is None else Put(key, value)])
 
+    def written(self, prefix: str) -> int:
+        """How many operations there were on keys with this prefix."""
+        return sum(o.key.startswith(prefix) for c in self.commits for o in c)
+
     async def _asked(self) -> None:
         await asyncio.sleep(0)
+        if self._closed:
+            raise Unavailable("the store is closed")
         if self.away:
             raise Unavailable(self.away)

@@ -4,19 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from piccolo.store.base import Store
-from tests.master.memory_store import MemoryStore
+from tests.master.memory_store import Disk
 from tests.store.contract import StoreContract
 
 
-class MemoryEngine:
-    async def open(self) -> Store:
-        return MemoryStore()
-
-
 @pytest.fixture
-def engine() -> MemoryEngine:
-    return MemoryEngine()
+def engine() -> Disk:
+    return Disk()
 
 
 class TestContract(StoreContract):

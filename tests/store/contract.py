@@ -381,9 +381,9 @@ class StoreContract:
 
     async def test_a_long_history_is_told_completely(self, store: Store) -> None:
         start = await revision_of(store)
-        count = 12 * MAX_OPERATIONS
-        for first in range(0, count, MAX_OPERATIONS):
-            await store.commit([Put(f"k{first + n}", b"") for n in range(MAX_OPERATIONS)])
+        count = 1_500
+        for first in range(0, count, 100):
+            await store.commit([Put(f"k{first + n}", b"") for n in range(100)])
         async with watching(store, "", start) as watch:
             assert [c.key for c in await take(watch, count)] == [f"k{n}" for n in range(count)]
             await nothing_comes(watch)

@@ -89,7 +89,7 @@ def test_what_a_newer_version_wrote_can_be_read() -> None:
     [
         (b"", "Invalid JSON"),
         (b"\xff\x00", "Invalid JSON"),
-        (b"[]", "Thing"),
+        (b"[]", "should be an object"),
         (b"{}", "id: "),
         (b'{"id": "a", "colour": "loud"}', "colour: "),
         (b'{"id": "a", "parts": [{"name": 1}]}', r"parts.0.name: "),

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from grpclib.exceptions import StreamTerminatedError
 
 from piccolo.core.errors import (
     Compacted,
@@ -23,9 +24,10 @@ from piccolo.core.errors import (
     Unavailable,
 )
 from piccolo.store.base import Change, Condition, Put, Store
-from piccolo.store.etcd import EtcdStore, open_etcd
+from piccolo.store.etcd import EtcdStore, EtcdUrl, open_etcd
 from piccolo.store.etcd import client as client_module
 from piccolo.store.etcd import watch as watch_module
+from piccolo.store.etcd.client import EtcdClient
 from piccolo.store.rules import key_range
 from tests.store.certificates import Authority
 from tests.store.contract import StoreContract, contents, nothing_comes, take, watching
@@ -290,6 +292,18 @@ async def test_a_lost_lease_that_nobody_took_is_taken_again(
     assert f"{store._holder._lease:x}" != lease
 
 
+async def test_a_replaced_master_does_not_take_the_lease_again(
+    server: EtcdServer, url: str, opened: Callable[..., Any]
+) -> None:
+    first = await opened(url, ttl=30)
+    server.ctl("lease", "revoke", f"{first._holder._lease:x}")
+    second = await opened(url)
+    await second.close()
+    with pytest.raises(StaleGeneration):
+        await first._holder.renew()
+    assert server.ctl("get", f"/{url.rpartition('/')[2]}/holder") == ""
+
+
 async def test_the_lease_is_kept_alive(url: str, opened: Callable[..., Any]) -> None:
     store = await opened(url)
     lease = store._holder._lease
@@ -452,6 +466,24 @@ async def test_a_commit_cut_off_on_its_way_is_not_repeated(
     entry = await store.get("a")
     assert entry is not None
     assert entry.value in (b"1", b"2")  # nobody could know
+
+
+@pytest.mark.parametrize(("repeatable", "expected"), [(True, 2), (False, 1)])
+async def test_only_what_does_no_harm_is_repeated(
+    server: EtcdServer, repeatable: bool, expected: int
+) -> None:
+    client = EtcdClient(EtcdUrl.parse(f"etcd://{server.address}"))
+    attempts = 0
+
+    async def send(link: Any) -> None:
+        nonlocal attempts
+        attempts += 1
+        raise StreamTerminatedError("connection lost")
+
+    with pytest.raises(Unavailable, match="closed the connection"):
+        await client.call(send, repeatable=repeatable)
+    assert attempts == expected
+    client.stop(Unavailable("the store is closed"))
 
 
 async def test_a_full_etcd_says_what_to_do(

@@ -109,7 +109,7 @@ class AgentService(wire.NodeAgentServiceBase):
         node = self._c.state.node(hello.node_id)
         if node is None:
             raise NotFound("this node is not registered; register it first")
-        self._refuse_clone(node, hello.instance_id)
+        _refuse_clone(self._c, node, hello.instance_id)
 
         session = self._c.sessions.open(node.id, hello.instance_id, peer())
         session.message_seq = first.seq
@@ -138,21 +138,6 @@ class AgentService(wire.NodeAgentServiceBase):
         )
         log.info("node %s connected from %s", node.name, session.peer)
         return session
-
-    def _refuse_clone(self, node: Node, instance_id: str) -> None:
-        """Two living agents of one identity: the one that came first stays (N6)."""
-        current = self._c.sessions.of_node(node.id)
-        if (
-            current is not None
-            and current.instance_id != instance_id
-            and self._c.monitoring.alive(node.id)
-        ):
-            self._c.duplicate_seen(node, current.peer, peer())
-            raise DuplicateIdentity(
-                f"node {node.name} (id {node.id}) is connected from {current.peer} already: this"
-                " machine's data directory is a copy of that one's. Give this machine its own:"
-                " stop the agent, delete the data directory, start it again"
-            )
 
     async def _send(self, stream: Stream, session: Session) -> None:
         while True:
@@ -230,10 +215,25 @@ def _resync(reason: str) -> wire.MasterMessage:
     return wire.MasterMessage(resync=wire.ResyncRequest(reason=reason))
 
 
+def _refuse_clone(c: Cluster, node: Node, instance_id: str) -> None:
+    """Two living agents of one identity: the one that came first stays (N6)."""
+    current = c.sessions.of_node(node.id)
+    if current is not None and current.instance_id != instance_id and c.monitoring.alive(node.id):
+        c.duplicate_seen(node, current.peer, peer())
+        raise DuplicateIdentity(
+            f"node {node.name} (id {node.id}) is connected from {current.peer} already: this"
+            " machine's data directory is a copy of that one's. Give this machine its own:"
+            " stop the agent, delete the data directory, start it again"
+        )
+
+
 async def register(
     c: Cluster, message: wire.NodeRegistrationRequest
 ) -> wire.NodeRegistrationResponse:
     """Serves RegisterNode of both services."""
+    known = c.state.node(message.node_id)
+    if known is not None:
+        _refuse_clone(c, known, message.instance_id)
     node = await c.nodes.register(
         Registration(
             node_id=message.node_id,

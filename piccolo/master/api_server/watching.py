@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
 from contextlib import aclosing
+from dataclasses import replace
 
 from piccolo.core.errors import Compacted, InvalidSpec
 from piccolo.core.model import Container, Event, Node
@@ -14,7 +15,7 @@ from piccolo.rpc import convert, wire
 
 _PREFIX = {
     wire.WatchKind.NODE: keys.ALL_OF_NODES,
-    wire.WatchKind.CONTAINER: keys.CONTAINER,
+    wire.WatchKind.CONTAINER: "",
     wire.WatchKind.EVENT: keys.EVENT,
     wire.WatchKind.TOPOLOGY: "",
 }
@@ -51,8 +52,9 @@ class Watcher:
             try:
                 async with aclosing(changes):
                     async for change in changes:
-                        for response in self._changed(change.key):
-                            yield response
+                        for key in self._touched(change.key):
+                            for response in self._changed(key):
+                                yield response
             except Compacted:
                 self._sent.clear()
                 yield wire.WatchResponse(type=wire.ChangeType.RESYNC, view=self._c.view())
@@ -75,15 +77,24 @@ class Watcher:
         for key in found:
             yield from self._changed(key)
 
+    def _touched(self, key: str) -> list[str]:
+        """The objects of the watched kind that may look different after a change of `key`."""
+        of_node = key.partition("/")[2]
+        match self._kind:
+            case wire.WatchKind.NODE:
+                return [keys.node(of_node)]
+            case wire.WatchKind.TOPOLOGY:
+                of_it = key == keys.TOPOLOGY or key.startswith((keys.NODE, keys.STATUS))
+                return [keys.TOPOLOGY] if of_it else []
+            case wire.WatchKind.CONTAINER if key.startswith((keys.NODE, keys.LIVE, keys.USAGE)):
+                found = self._c.state.containers(of_node)
+                return [keys.container(of_node, c.id) for c in found]
+            case wire.WatchKind.CONTAINER if not key.startswith(keys.CONTAINER):
+                return []
+        return [key]
+
     def _changed(self, key: str) -> Iterator[wire.WatchResponse]:
-        """What to send now that something under `key` changed; often nothing."""
-        if self._kind == wire.WatchKind.TOPOLOGY:
-            of_it = key == keys.TOPOLOGY or key.startswith((keys.NODE, keys.STATUS))
-            key = keys.TOPOLOGY if of_it else ""
-        elif key.startswith((keys.STATUS, keys.LIVE)):
-            key = keys.node(key.partition("/")[2])
-        if not key:
-            return
+        """What to send now that the object `key` may have changed; often nothing."""
         new = self._object(key)
         old = self._sent.get(key)
         if new is None:
@@ -132,9 +143,13 @@ class Watcher:
 
     def _same(self, old: wire.WatchResponse, new: wire.WatchResponse) -> bool:
         """Whether nothing changed that the client asked to hear of."""
-        if self._usage or old.node is None or new.node is None:
+        if self._usage:
             return _content(old) == _content(new)
-        return _quiet(old.node) == _quiet(new.node)
+        if old.node is not None and new.node is not None:
+            return _quiet(old.node) == _quiet(new.node)
+        if old.container is not None and new.container is not None:
+            return replace(old.container, usage=None) == replace(new.container, usage=None)
+        return _content(old) == _content(new)
 
 
 def _content(response: wire.WatchResponse) -> object:

@@ -126,16 +126,21 @@ class Holder:
         while self._client.stopped is None:
             await asyncio.sleep(self._ttl / 3)
             try:
-                if not await self._renew():
-                    await self._claim([_absent(self._holder), self.condition])
-                    log.warning("the lease of the store had run out")
-                await self._look()
+                await self.renew()
             except PiccoloError as error:
                 if self._client.stopped is None:
                     log.warning("cannot renew the lease of the store: %s", error)
             except Exception as error:
                 self._client.stop(Unavailable(f"the lease of the store is not renewed: {error!r}"))
                 raise
+
+    async def renew(self) -> None:
+        """Raises `StaleGeneration` when the store is another's."""
+        if not await self._prolong():
+            log.warning("the lease of the store had run out")
+            await self._claim([_absent(self._holder), self.condition])
+        request = RangeRequest(key=self._generation)
+        self.judge((await self._client.call(lambda link: link(KvStub).range(request))).kvs)
 
     async def release(self) -> None:
         """Let the next master in at once; if etcd is away, it has to wait for the lease to end."""
@@ -146,7 +151,7 @@ class Holder:
         except (PiccoloError, TimeoutError) as error:
             log.warning("cannot give back the lease of the store: %s", error)
 
-    async def _renew(self) -> bool:
+    async def _prolong(self) -> bool:
         """False: the lease is gone."""
         request = LeaseKeepAliveRequest(id=self._lease)
 
@@ -155,11 +160,6 @@ class Holder:
             return answers[0].ttl if answers else 0
 
         return await self._client.call(send) > 0
-
-    async def _look(self) -> None:
-        """Raises `StaleGeneration` when the store is another's."""
-        request = RangeRequest(key=self._generation)
-        self.judge((await self._client.call(lambda link: link(KvStub).range(request))).kvs)
 
     async def _claim(self, conditions: list[Compare], *more: RequestOp) -> bool:
         """Put the holder's key on a new lease, if the conditions hold."""

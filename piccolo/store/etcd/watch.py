@@ -25,7 +25,7 @@ from piccolo.rpc.generated.etcdserverpb import (
     WatchResponse,
 )
 from piccolo.store.etcd.client import EtcdClient, Link, cancel
-from piccolo.store.etcd.errors import CALL_ERRORS, from_etcd
+from piccolo.store.etcd.errors import CALL_ERRORS, from_etcd, never_begun
 
 METHOD = "/etcdserverpb.Watch/Watch"
 CREATED_SECONDS = 3.0
@@ -80,7 +80,7 @@ async def _connected(
         except TimeoutError as error:
             client.give_up(link)
             raise from_etcd(error, link.endpoint) from error
-        await _probe(client, key, after)
+        await _probe(client, key, after)  # logs in again, if that is what the server wants
         _judge(first, link)
         waiting: list[Event] = []  # those of a revision that may continue in the next fragment
         while True:
@@ -123,6 +123,8 @@ async def _read(
             await stream.end()
         await responses.put(Unavailable(f"etcd at {link.endpoint} ended the watch"))
     except CALL_ERRORS as error:
+        if never_begun(error):
+            client.give_up(link)  # another member may do better
         await responses.put(from_etcd(error, link.endpoint))
     except Exception as error:
         await responses.put(error)
@@ -141,7 +143,6 @@ def _judge(response: WatchResponse | Exception, link: Link) -> WatchResponse:
             f"{response.compact_revision}: list again, then watch"
         )
     if response.canceled:
-        link.token = ""  # some versions say only "permission denied" of a token that is too old
         raise Unavailable(f"etcd at {link.endpoint} ended the watch: {response.cancel_reason}")
     return response
 

@@ -1,0 +1,150 @@
+"""An agent made by hand: says to a master just what a test wants said, byte by byte if need be."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import uuid
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from typing import Any
+
+from grpclib.client import Stream
+from grpclib.const import Cardinality
+from grpclib.exceptions import GRPCError, StreamTerminatedError
+
+from piccolo.core.address import GRPC_PORT, parse_address
+from piccolo.core.pulse import PULSE, Pulse, encode
+from piccolo.core.report import Report
+from piccolo.rpc import convert, wire
+from piccolo.rpc.client import dial
+
+SESSION = "/piccolo.v1.NodeAgentService/Session"
+# What a message of a newer version holds besides: fields 1000 and 1001, see
+# protobuf.dev/programming-guides/encoding: a varint and a text.
+NEWER = b"\xc0\x3e\x2a" + b"\xca\x3e\x05hello"
+# And a case of a oneof that we do not know, in a message that has no other.
+NEWER_CASE = b"\xca\x3e\x02\x08\x01"
+
+
+class Session:
+    """One session with the master, and its pulses."""
+
+    def __init__(self, stream: Stream[Any, wire.MasterMessage], port: tuple[str, int]) -> None:
+        self.stream = stream
+        self.welcome = wire.Welcome()
+        self.sent: list[bytes] = []  # every valid pulse
+        self._seq = 0
+        self._pulse_seq = 0
+        self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self._socket.connect(port)
+        self._socket.setblocking(False)
+
+    async def say(self, extra: bytes = b"", **body: Any) -> None:
+        """Send a message, with `extra` bytes behind it."""
+        self._seq += 1
+        message = wire.AgentMessage(seq=self._seq, **body)
+        await self.stream.send_message(bytes(message) + extra)
+
+    async def hear(self, name: str, within: float = 2.0) -> Any:
+        """The next message of that kind; others are passed over."""
+        async with asyncio.timeout(within):
+            while message := await self.stream.recv_message():
+                found, value = wire.which_one_of(message, "body")
+                if found == name:
+                    return value
+        raise EOFError(f"the master closed the session before it sent {name}")
+
+    async def report(self, *containers: wire.ContainerStatus) -> None:
+        await self.say(snapshot=wire.StatusSnapshot(containers=list(containers)))
+
+    async def beat(self, *containers: wire.ContainerStatus) -> None:
+        """A heartbeat that claims to have reported these."""
+        digest = Report(convert.containers_from_wire(containers)).digest
+        await self.say(heartbeat=wire.Beat(digest=digest, containers=len(containers)))
+
+    def pulse(self) -> None:
+        self._pulse_seq += 1
+        self.sent.append(self.forge(self._pulse_seq, self.welcome.session_key))
+        self.send(self.sent[-1])
+
+    def forge(self, seq: int, key: bytes) -> bytes:
+        return encode(Pulse(PULSE, self.welcome.session_id, seq, 0), key)
+
+    def send(self, datagram: bytes) -> None:
+        self._socket.send(datagram)
+
+    def answers(self) -> int:
+        """How many datagrams have come back since this was asked last."""
+        count = 0
+        while True:
+            try:
+                self._socket.recv(100)
+            except BlockingIOError:
+                return count
+            count += 1
+
+    def close(self) -> None:
+        self._socket.close()
+
+
+class Agent:
+    """A node that is no program."""
+
+    def __init__(self, address: str, name: str) -> None:
+        self.address = parse_address(address, GRPC_PORT)
+        self.name = name
+        self.node_id = uuid.uuid4().hex
+        self.instance_id = uuid.uuid4().hex
+
+    def registration(self) -> wire.NodeRegistrationRequest:
+        return wire.NodeRegistrationRequest(
+            node_id=self.node_id,
+            hostname=self.name,
+            ip_address=self.address.host,
+            role=wire.NodeRole.SUB,
+            type=wire.NodeType.EMBEDDED,
+            instance_id=self.instance_id,
+        )
+
+    async def call(self, method: str, request: Any, answer: type[Any]) -> Any:
+        """A call of NodeAgentService; `request` may be bytes."""
+        connection = await dial([self.address], timeout=3)
+        try:
+            path = f"/piccolo.v1.NodeAgentService/{method}"
+            stub = connection.channel.request(path, Cardinality.UNARY_UNARY, type(request), answer)
+            async with stub as stream:
+                await stream.send_message(request, end=True)
+                return await stream.recv_message()
+        finally:
+            connection.close()
+
+    async def register(self, extra: bytes = b"") -> wire.NodeRegistrationResponse:
+        found: wire.NodeRegistrationResponse = await self.call(
+            "RegisterNode", bytes(self.registration()) + extra, wire.NodeRegistrationResponse
+        )
+        return found
+
+    @asynccontextmanager
+    async def session(self, extra: bytes = b"", protocol: int = 1) -> AsyncIterator[Session]:
+        """A session that was welcomed. How it ends is no concern of the test's any more."""
+        connection = await dial([self.address], timeout=3)
+        request = connection.channel.request(
+            SESSION, Cardinality.STREAM_STREAM, wire.AgentMessage, wire.MasterMessage
+        )
+        try:
+            async with request as stream:
+                session = Session(stream, (self.address.host, self.address.port))
+                try:
+                    hello = wire.Hello(
+                        node_id=self.node_id, instance_id=self.instance_id, protocol=protocol
+                    )
+                    await session.say(extra, hello=hello)
+                    session.welcome = await session.hear("welcome")
+                    yield session
+                finally:
+                    session.close()
+                    with suppress(GRPCError, StreamTerminatedError):
+                        await stream.cancel()
+        finally:
+            connection.close()

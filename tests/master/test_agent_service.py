@@ -1,0 +1,350 @@
+"""The agents' service over real gRPC, against agents that do as they like."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from grpclib import GRPCError, Status
+from grpclib.client import Channel, Stream
+from grpclib.config import Configuration
+from grpclib.const import Cardinality
+from grpclib.exceptions import StreamTerminatedError
+
+from piccolo.config.settings import MasterSettings
+from piccolo.core.model import Container, NodeState
+from piccolo.core.report import Report
+from piccolo.master.api_server import agent_service
+from piccolo.master.cluster import Cluster
+from piccolo.roles.master import serving
+from piccolo.rpc import convert, wire
+from piccolo.rpc.codec import Codec
+from tests.master.world import until
+
+SESSION = "/piccolo.v1.NodeAgentService/Session"
+WEB, DB = Container("1", "web"), Container("2", "db")
+
+
+class HandAgent:
+    """Says what the test says, and keeps what it is told."""
+
+    def __init__(self, channel: Channel) -> None:
+        self.channel = channel
+        self.stub = wire.NodeAgentServiceStub(channel)
+        self.stream: Stream[wire.AgentMessage, wire.MasterMessage]
+        self.welcome = wire.Welcome()
+        self.seq = 0
+
+    async def register(self, name: str = "n1", **fields: Any) -> wire.NodeRegistrationResponse:
+        values: dict[str, Any] = {"node_id": f"id-{name}", "hostname": name, **fields}
+        return await self.stub.register_node(wire.NodeRegistrationRequest(**values), timeout=5)
+
+    async def hello(self, name: str = "n1", instance: str = "run-1", **fields: Any) -> wire.Welcome:
+        """Registers, opens a session, waits for Welcome."""
+        await self.register(name)
+        await self.open()
+        hello = wire.Hello(node_id=f"id-{name}", instance_id=instance, protocol=1, **fields)
+        await self.say(hello=hello)
+        message = await self.hear()
+        assert message.welcome is not None
+        self.welcome = message.welcome
+        return self.welcome
+
+    async def open(self) -> None:
+        self.seq = 0
+        self.stream = self.channel.request(
+            SESSION, Cardinality.STREAM_STREAM, wire.AgentMessage, wire.MasterMessage
+        )
+        await self.stream.__aenter__()
+
+    async def say(self, **body: Any) -> None:
+        self.seq += 1
+        await self.stream.send_message(wire.AgentMessage(seq=self.seq, **body))
+
+    async def hear(self) -> wire.MasterMessage:
+        async with asyncio.timeout(5):
+            message = await self.stream.recv_message()
+        assert message is not None, "the master ended the stream"
+        return message
+
+    async def hear_until(self, what: str) -> Any:
+        while True:
+            name, value = wire.which_one_of(await self.hear(), "body")
+            if name == what:
+                return value
+
+    async def beat(self, *containers: Container, usage: wire.NodeUsage | None = None) -> None:
+        digest, count = Report(containers).digest, len(containers)
+        await self.say(heartbeat=wire.Beat(digest=digest, containers=count, usage=usage))
+
+    async def fate(self) -> Status:
+        """How the master ended the stream."""
+        try:
+            async with asyncio.timeout(5):
+                while await self.stream.recv_message() is not None:
+                    pass
+                await self.stream.end()
+                await self.stream.recv_trailing_metadata()
+        except GRPCError as error:
+            return error.status
+        except StreamTerminatedError:
+            return Status.CANCELLED
+        return Status.OK
+
+
+@pytest.fixture
+async def cluster(tmp_path: Path) -> AsyncIterator[Cluster]:
+    async with serving(MasterSettings(data_dir=str(tmp_path), listen="127.0.0.1:0")) as cluster:
+        yield cluster
+
+
+@asynccontextmanager
+async def agent(cluster: Cluster, config: Configuration | None = None) -> AsyncIterator[HandAgent]:
+    channel = Channel("127.0.0.1", cluster.pulse_port, codec=Codec(), config=config)
+    try:
+        yield HandAgent(channel)
+    finally:
+        channel.close()
+        await asyncio.sleep(0)
+
+
+def state_of(cluster: Cluster, name: str = "n1") -> tuple[NodeState, str]:
+    status = cluster.state.status(f"id-{name}")
+    return status.state, status.reason
+
+
+def told(*containers: Container) -> dict[str, Any]:
+    return {"containers": [convert.container_to_wire(c) for c in containers]}
+
+
+async def test_a_session_from_hello_to_goodbye(cluster: Cluster) -> None:
+    async with agent(cluster) as a:
+        reply = await a.register()
+        assert reply.status == wire.RegistrationStatus.REGISTERED
+        assert reply.cluster_info is not None
+        assert reply.cluster_info.id == cluster.id
+        welcome = await a.hello()
+        assert welcome.pulse_port == cluster.pulse_port
+        assert len(welcome.session_key) == 32
+        assert not welcome.need_snapshot, "both know nothing"
+        assert state_of(cluster)[0] is NodeState.INITIALIZING
+        await a.say(delta=wire.StatusDelta())
+        await a.beat(usage=wire.NodeUsage(cpu_percent=7))
+        assert (await a.hear_until("heartbeat_ack")).seq == 3
+        assert state_of(cluster) == (NodeState.READY, "Synced")
+        usage = cluster.state.live("id-n1").usage
+        assert usage is not None
+        assert usage.cpu_percent == 7
+        await a.say(goodbye=wire.Goodbye(reason="AgentStopping"))
+        await until(lambda: state_of(cluster) == (NodeState.NOT_READY, "AgentStopped"))
+        assert await a.fate() is Status.OK
+
+
+async def test_reports_are_kept_in_step(cluster: Cluster) -> None:
+    async with agent(cluster) as a:
+        welcome = await a.hello(digest=Report([WEB, DB]).digest, containers=2)
+        assert welcome.need_snapshot
+        await a.say(snapshot=wire.StatusSnapshot(**told(WEB, DB)))
+        await a.beat(WEB, DB)
+        await a.hear_until("heartbeat_ack")
+        assert len(cluster.state.containers("id-n1")) == 2
+
+        await a.say(delta=wire.StatusDelta(removed=["2"]))
+        await a.beat(WEB, DB)  # the agent knows better
+        assert "digests differ" in (await a.hear_until("resync")).reason
+        await a.say(snapshot=wire.StatusSnapshot(**told(WEB, DB)))
+        await a.beat(WEB, DB)
+        message = await a.hear()
+        assert message.heartbeat_ack is not None
+
+        a.seq += 1  # one is lost on the way
+        await a.say(delta=wire.StatusDelta(removed=["1"]))
+        assert "is missing" in (await a.hear_until("resync")).reason
+    async with agent(cluster) as a:
+        welcome = await a.hello(digest=Report([DB]).digest, containers=1)
+        assert not welcome.need_snapshot, "the master still holds the same"
+
+
+async def test_what_a_newer_agent_says_is_no_harm(cluster: Cluster) -> None:
+    async with agent(cluster) as a:
+        await a.hello()
+        await a.say()
+        await a.say(config_ack=wire.ConfigAck(error="what is cellular?"))
+        await a.say(result=wire.CallResult(call_id=77))
+        await a.beat()
+        await a.hear_until("heartbeat_ack")
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        ({"heartbeat": wire.Beat()}, Status.INVALID_ARGUMENT),
+        ({}, Status.INVALID_ARGUMENT),
+        ({"hello": wire.Hello(node_id="nobody")}, Status.NOT_FOUND),
+        ({"hello": wire.Hello()}, Status.NOT_FOUND),
+    ],
+)
+async def test_a_session_that_begins_wrongly(
+    cluster: Cluster, body: dict[str, Any], status: Status
+) -> None:
+    async with agent(cluster) as a:
+        await a.open()
+        await a.say(**body)
+        assert await a.fate() is status
+        assert cluster.sessions.all() == []
+
+
+async def test_a_session_without_hello(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(agent_service, "_HELLO_WITHIN", 0.2)
+    async with agent(cluster) as a:
+        await a.open()
+        await a.stream.send_request()
+        assert await a.fate() is Status.INVALID_ARGUMENT
+    async with agent(cluster) as a:
+        await a.open()
+        await a.stream.send_request()
+        await a.stream.end()
+        assert await a.fate() is Status.INVALID_ARGUMENT
+
+
+@pytest.mark.parametrize("container", [Container("", "no id"), Container("a/b", "odd")])
+async def test_a_report_that_cannot_be_kept_ends_the_session(
+    cluster: Cluster, container: Container
+) -> None:
+    async with agent(cluster) as a:
+        await a.hello()
+        await a.say(delta=wire.StatusDelta(**told(container)))
+        assert await a.fate() is Status.INVALID_ARGUMENT
+        await until(lambda: not cluster.sessions.all())
+        assert cluster.state.containers("id-n1") == []
+
+
+async def test_a_clone_is_refused_while_the_first_lives(cluster: Cluster) -> None:
+    async with agent(cluster) as a, agent(cluster) as clone:
+        await a.hello()
+        for _ in range(2):
+            with pytest.raises(GRPCError, match="data directory is a copy") as caught:
+                await clone.hello(instance="run-2")
+            assert caught.value.status is Status.ALREADY_EXISTS
+        assert [e.reason for e in cluster.events.newest()].count("DuplicateIdentity") == 1
+        await a.beat()
+        await a.hear_until("heartbeat_ack")
+
+
+async def test_a_restarted_agent_replaces_a_silent_one(cluster: Cluster) -> None:
+    async with agent(cluster) as a, agent(cluster) as b:
+        await a.hello()
+        first = a.welcome.generation
+        await a.hello(instance="run-1")  # the same agent, over a second stream
+        assert a.welcome.generation > first
+        link = cluster.monitoring._links["id-n1"]
+        link._heard_at -= 10  # it is silent
+        await b.hello(instance="run-2")
+        assert (await a.hear_until("goodbye")).reason == "Replaced"
+        # Its number is no longer valid in single calls either.
+        beat = wire.HeartbeatRequest(node_id="id-n1", generation=first)
+        with pytest.raises(GRPCError) as caught:
+            await a.stub.heartbeat(beat, timeout=5)
+        assert caught.value.status is Status.FAILED_PRECONDITION
+        beat.generation = b.welcome.generation
+        assert (await a.stub.heartbeat(beat, timeout=5)).next_interval_ms == 10_000
+
+
+async def test_single_calls_instead_of_a_session(cluster: Cluster) -> None:
+    async with agent(cluster) as a:
+        await a.hello()
+        report = wire.StatusReport(
+            node_id="id-n1",
+            generation=a.welcome.generation,
+            alerts=[wire.AlertInfo(severity=wire.Severity.ERROR, reason="Hot", message="90 °C")],
+            **told(WEB),
+        )
+        assert (await a.stub.report_status(report, timeout=5)).accepted
+        assert cluster.state.containers("id-n1") == [WEB]
+        assert [e.message for e in cluster.events.newest() if e.reason == "Hot"] == ["90 °C"]
+        request = wire.ConfigRequest(node_id="id-n1")
+        config = (await a.stub.receive_config(request, timeout=5)).config
+        assert config is not None
+        request.known_version = config.version
+        assert not (await a.stub.receive_config(request, timeout=5)).changed
+
+
+async def test_an_agent_that_takes_nothing_is_given_up(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its stream is full: not even the goodbye gets through, and nobody waits for that."""
+    tight = Configuration(http2_stream_window_size=65_535, http2_connection_window_size=65_535)
+    async with agent(cluster, tight) as a:
+        await a.hello()
+        session = cluster.sessions.of_node("id-n1")
+        assert session is not None
+        big = wire.MasterMessage(resync=wire.ResyncRequest(reason="x" * 60_000))
+        for _ in range(4):
+            session.send(big)
+            await asyncio.sleep(0.01)
+        session.end()
+        await until(lambda: cluster.sessions.of_node("id-n1") is None, 3)
+        await until(lambda: state_of(cluster) == (NodeState.NOT_READY, "ConnectionClosed"), 3)
+
+
+@pytest.mark.parametrize("final", [True, False])
+async def test_the_goodbye_is_heard(tmp_path: Path, final: bool) -> None:
+    settings = MasterSettings(data_dir=str(tmp_path), listen="127.0.0.1:0")
+    async with serving(settings) as cluster, agent(cluster) as a:
+        await a.hello()
+        if final:
+            await cluster.remove("n1")
+        else:
+            cluster.stop()
+        goodbye = await a.hear_until("goodbye")
+        assert (goodbye.final, goodbye.reason) == (final, "Removed" if final else "MasterStopping")
+        assert await a.fate() is Status.OK
+        if final:
+            with pytest.raises(GRPCError) as caught:
+                await a.stub.receive_config(wire.ConfigRequest(node_id="id-n1"), timeout=5)
+            assert caught.value.status is Status.NOT_FOUND
+
+
+async def test_a_connection_that_breaks_ends_its_session(cluster: Cluster) -> None:
+    async with agent(cluster) as a:
+        await a.hello()
+        await a.say(delta=wire.StatusDelta())
+        await a.beat()
+        await a.hear_until("heartbeat_ack")
+    await until(lambda: cluster.sessions.all() == [], 2)
+    assert state_of(cluster)[0] is NodeState.READY, "it has a moment to come back"
+    await until(lambda: state_of(cluster) == (NodeState.NOT_READY, "ConnectionClosed"), 4)
+
+
+@pytest.mark.parametrize("when", range(0, 40, 3))
+async def test_a_master_that_stops_at_any_moment_leaves_nothing_running(
+    tmp_path: Path, when: int
+) -> None:
+    """The guard of the tests looks for tasks; a second master finds lock and ports free."""
+    settings = MasterSettings(data_dir=str(tmp_path), listen="127.0.0.1:0")
+
+    async def life() -> None:
+        async with serving(settings) as cluster, agent(cluster) as a:
+            await a.hello()
+            await a.beat()
+            await asyncio.sleep(10)
+
+    running = asyncio.create_task(life())
+    await _steps(when, running.done)
+    running.cancel()
+    await asyncio.wait([running])
+    assert running.cancelled()
+    async with serving(settings) as cluster:
+        assert cluster.pulse_port
+
+
+async def _steps(count: int, done: Callable[[], bool]) -> None:
+    """Lets the loop turn so many times; each turn is a moment at which something happens."""
+    for _ in range(count):
+        if done():
+            return
+        await asyncio.sleep(0.001)

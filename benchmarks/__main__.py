@@ -51,6 +51,7 @@ BENCHMARKS = {
     "lossy": Benchmark(lossy, NETWORK),
     "crowd": Benchmark(crowd),
 }
+FAILED = "it failed"
 DOCUMENT = ROOT / "docs" / "benchmarks.md"
 
 
@@ -72,39 +73,38 @@ def main() -> int:
         plan = replace(plan, runs=args.runs)
     described = machine.describe()
     figures: list[Figure] = []
-    left_out, failed = [], []
+    failed = False
     for name in names or BENCHMARKS:
-        benchmark = BENCHMARKS[name]
-        if missing := lacking(benchmark.needs):
-            left_out.append(f"{name}: this machine lacks {', '.join(missing)}")
-            continue
-        _say(f"{name} …")
-        begun = time.monotonic()
-        try:
-            for figure in benchmark.measure(plan):
-                figures.append(figure)
-                _say(f"    {'  '.join(figure.cells())}")
-        except (LabError, OSError) as error:
-            failed.append(f"{name}: {error}")
-            _say(f"    failed: {error}")
-        load = os.getloadavg()[0]
-        _say(f"    took {time.monotonic() - begun:.0f} s; load average now {load:.2f}")
+        for figure in _measured(name, plan):
+            figures.append(figure)
+            failed |= figure.what == name and figure.unless.startswith(FAILED)
+            _say(f"    {'  '.join(figure.cells())}")
     for name, value in described.items():
         print(f"{name}: {value}")
-    print(f"\n{report.extent(plan)}\n\n{report.terminal(figures)}")
-    for title, lines in (("left out", left_out), ("failed", failed)):
-        for line in lines:
-            print(f"{title}: {line}")
-    if names or failed:
-        print(f"\n{DOCUMENT.name} is not written: that takes a whole run")
+    print(f"\n{report.extent(plan)}\n\n{report.terminal(figures)}\n")
+    if names:
+        print(f"{DOCUMENT.name} is not written: that takes a whole run")
     else:
-        figures += [
-            Figure(line.partition(":")[0], unless=line.partition(": ")[2]) for line in left_out
-        ]
         methods = {name: benchmark.method for name, benchmark in BENCHMARKS.items()}
         DOCUMENT.write_text(report.document(figures, methods, described, plan))
-        print(f"\nwritten: {DOCUMENT.relative_to(ROOT)}")
+        print(f"written: {DOCUMENT.relative_to(ROOT)}")
     return 1 if failed else 0
+
+
+def _measured(name: str, plan: Plan) -> Iterator[Figure]:
+    """What a benchmark gives; when it gives nothing (more), a figure without values says why."""
+    benchmark = BENCHMARKS[name]
+    if missing := lacking(benchmark.needs):
+        yield Figure(name, unless=f"this machine lacks {', '.join(missing)}")
+        return
+    _say(f"{name} …")
+    begun = time.monotonic()
+    try:
+        yield from benchmark.measure(plan)
+    except (LabError, OSError) as error:
+        _say(f"    {error}")
+        yield Figure(name, unless=f"{FAILED}: {str(error).splitlines()[0]}")
+    _say(f"    took {time.monotonic() - begun:.0f} s; load average {os.getloadavg()[0]:.2f}")
 
 
 def _arguments() -> argparse.Namespace:

@@ -60,6 +60,7 @@ class LinkUnderFire(RuleBasedStateMachine):
         self.heard_at, self.by_datagram, self.said_goodbye = self.now, False, False
         assert self.link.open
         assert verdict(self.link, self.now) == (None, False)
+        assert not self.link.datagrams(self.now), "those of the last session count no more"
 
     @precondition(lambda self: self.link.open)
     @rule(
@@ -256,6 +257,14 @@ def test_deaf(profile: LinkProfile) -> None:
     assert link.fault(now) is None
 
 
+def test_old_news_is_no_news() -> None:
+    """A pulse that was overtaken, on the slower way, tells of an earlier time."""
+    link = connected()
+    link.heard(1, 5.0, heard_us_ago=0.1, datagram=True)
+    link.heard(1, 5.0, heard_us_ago=4.0)
+    assert verdict(link, 5.0) == (None, False)
+
+
 def test_deaf_and_late_is_silent() -> None:
     """Without datagrams, both are due at almost the same time when nothing comes any more."""
     link = connected(datagrams=False)
@@ -372,6 +381,14 @@ def test_so_has_one_whose_end_was_read_before_forgiving() -> None:
     link.forgive(20.0, 20.5)
     assert link.fault(20.5 + patience - 0.01) is None
     assert link.fault(20.5 + patience) is Fault.CONNECTION_CLOSED
+
+
+def test_what_was_lost_before_the_sleep_stays_lost() -> None:
+    link = connected()
+    link.closed(1, 1.0)
+    assert link.fault(3.0) is Fault.CONNECTION_CLOSED
+    link.forgive(1.0, 4.0)
+    assert link.fault(4.0) is Fault.CONNECTION_CLOSED
 
 
 def test_a_goodbye_is_not_forgiven() -> None:

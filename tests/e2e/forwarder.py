@@ -6,6 +6,7 @@ too, where nobody takes them.
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import threading
 from types import TracebackType
@@ -77,7 +78,5 @@ def _pump(source: socket.socket, sink: socket.socket) -> None:
 
 
 def _shut(end: socket.socket) -> None:
-    try:
+    with contextlib.suppress(OSError):
         end.shutdown(socket.SHUT_RDWR)
-    except OSError:
-        pass

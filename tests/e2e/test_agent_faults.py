@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.asking import BACK, DETECTED, condition, eventually, events, node, nodes, reasons
+from tests.e2e.asking import BACK, DETECTED, condition, events, eventually, node, nodes, reasons
 from tests.e2e.forwarder import TcpForwarder
 from tests.lab.cluster import PORT, LoopbackLab
 from tests.lab.process import Proc

@@ -87,7 +87,16 @@ def test_what_succeeds_says_nothing_on_stderr(shown: Shown) -> None:
 def test_nodes_as_a_table(shown: Shown) -> None:
     title, *lines = shown["get nodes -o wide"].stdout.splitlines()
     columns = re.split(r" {2,}", title)
-    assert columns[:8] == [*"NAME STATUS REASON ROLE TYPE ADDRESS AGE".split(), "LAST SEEN"]
+    assert columns[:8] == [
+        "NAME",
+        "STATUS",
+        "REASON",
+        "ROLE",
+        "TYPE",
+        "ADDRESS",
+        "AGE",
+        "LAST SEEN",
+    ]
     rows = [dict(zip(columns, re.split(r" {2,}", line), strict=True)) for line in lines]
     assert [(r["NAME"], r["STATUS"], r["LAST SEEN"]) for r in rows] == [
         (name, "Ready", "now") for name in NAMES
@@ -141,7 +150,7 @@ def test_containers_where_there_is_no_runtime(shown: Shown) -> None:
 
 def test_events(shown: Shown) -> None:
     lines = shown["get events"].stdout.splitlines()
-    assert re.split(r" {2,}", lines[0]) == "AGE LEVEL OBJECT REASON MESSAGE".split()
+    assert re.split(r" {2,}", lines[0]) == ["AGE", "LEVEL", "OBJECT", "REASON", "MESSAGE"]
     of_gate = decoded(shown["get events --node gate -o json"])
     told = [event["reason"] for event in of_gate]
     assert [reason for reason in told if reason in ("Registered", "Admitted", "Synced")] == [

@@ -22,8 +22,8 @@ from tests.e2e.asking import (
     RETURNED,
     connected,
     degraded,
-    eventually,
     events,
+    eventually,
     node,
     nodes,
 )

@@ -13,7 +13,7 @@ from tests.lab.net import NAMESPACES
 
 
 def leftovers(lab_id: str) -> list[str]:
-    """Directory, namespaces, mounts, control groups and processes of that lab."""
+    """Directory, namespaces, mounts, control groups, containers and processes of that lab."""
     directory = reaper.base_dir() / lab_id
     found = [str(directory)] if directory.exists() else []
     if NAMESPACES.exists():
@@ -22,6 +22,10 @@ def leftovers(lab_id: str) -> list[str]:
     found += [f"mount {line.split()[4]}" for line in mounts if str(directory) in line]
     for pattern in (f"pic-{lab_id}-*", f"*/pic-{lab_id}-*"):
         found += [str(group) for group in ROOT.glob(pattern)]
+    for state in Path("/run/runc").glob("*/state.json"):
+        with contextlib.suppress(OSError):
+            if str(directory) in state.read_text():
+                found.append(str(state))
     for process in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
             command, environment = ((process / n).read_text() for n in ("cmdline", "environ"))

@@ -45,7 +45,7 @@ class HandAgent:
 
     async def hello(self, name: str = "n1", instance: str = "run-1", **fields: Any) -> wire.Welcome:
         """Registers, opens a session, waits for Welcome."""
-        await self.register(name)
+        await self.register(name, instance_id=instance)
         await self.open()
         hello = wire.Hello(node_id=f"id-{name}", instance_id=instance, protocol=1, **fields)
         await self.say(hello=hello)
@@ -84,15 +84,15 @@ class HandAgent:
     async def fate(self) -> Status:
         """How the master ended the stream."""
         try:
-            async with asyncio.timeout(5):
-                while await self.stream.recv_message() is not None:
-                    pass
-                await self.stream.end()
-                await self.stream.recv_trailing_metadata()
+            try:
+                async with asyncio.timeout(5):
+                    while await self.stream.recv_message() is not None:
+                        pass
+                raise StreamTerminatedError("ended")
+            except StreamTerminatedError as error:  # then grpclib looks at the status
+                await self.stream.__aexit__(type(error), error, None)
         except GRPCError as error:
             return error.status
-        except StreamTerminatedError:
-            return Status.CANCELLED
         return Status.OK
 
 
@@ -273,9 +273,7 @@ async def test_single_calls_instead_of_a_session(cluster: Cluster) -> None:
         assert not (await a.stub.receive_config(request, timeout=5)).changed
 
 
-async def test_an_agent_that_takes_nothing_is_given_up(
-    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_an_agent_that_takes_nothing_is_given_up(cluster: Cluster) -> None:
     """Its stream is full: not even the goodbye gets through, and nobody waits for that."""
     tight = Configuration(http2_stream_window_size=65_535, http2_connection_window_size=65_535)
     async with agent(cluster, tight) as a:
@@ -287,7 +285,7 @@ async def test_an_agent_that_takes_nothing_is_given_up(
             session.send(big)
             await asyncio.sleep(0.01)
         session.end()
-        await until(lambda: cluster.sessions.of_node("id-n1") is None, 3)
+        await until(lambda: cluster.sessions.of_node("id-n1") is None, 0.5)
         await until(lambda: state_of(cluster) == (NodeState.NOT_READY, "ConnectionClosed"), 3)
 
 
@@ -300,6 +298,7 @@ async def test_the_goodbye_is_heard(tmp_path: Path, final: bool) -> None:
             await cluster.remove("n1")
         else:
             cluster.stop()
+        await asyncio.sleep(0.1)  # the agent is busy
         goodbye = await a.hear_until("goodbye")
         assert (goodbye.final, goodbye.reason) == (final, "Removed" if final else "MasterStopping")
         assert await a.fate() is Status.OK
@@ -317,7 +316,6 @@ async def test_a_connection_that_breaks_ends_its_session(cluster: Cluster) -> No
         await a.hear_until("heartbeat_ack")
     await until(lambda: cluster.sessions.all() == [], 2)
     assert state_of(cluster)[0] is NodeState.READY, "it has a moment to come back"
-    await until(lambda: state_of(cluster) == (NodeState.NOT_READY, "ConnectionClosed"), 4)
 
 
 @pytest.mark.parametrize("when", range(0, 40, 3))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Callable
 from typing import Any
@@ -24,6 +25,7 @@ log = logging.getLogger(__name__)
 
 PROTOCOL = 1
 _HELLO_WITHIN = 10.0  # s
+_PARTING = 1.0  # s
 _SESSION = "/piccolo.v1.NodeAgentService/Session"
 
 Stream = grpclib.server.Stream[wire.AgentMessage, wire.MasterMessage]
@@ -87,13 +89,16 @@ class AgentService(wire.NodeAgentServiceBase):
                 goodbye = reader.done() and not reader.cancelled() and reader.result()
                 for task in (sender, reader, ended):
                     task.cancel()
-            for message in session.drain():
-                await stream.send_message(message)
         except BaseExceptionGroup as group:
             raise first_of(group) from None
         finally:
             self._c.sessions.close(session)
             self._c.monitoring.closed(session.node_id, session.generation, said_goodbye=goodbye)
+        # What is queued still goes out, a goodbye above all, unless the agent takes nothing more.
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_PARTING):
+                for message in session.drain():
+                    await stream.send_message(message)
 
     async def _open(self, stream: Stream) -> Session:
         try:

@@ -51,7 +51,7 @@ class Identity:
             node_id, cluster_id = _read(directory / "identity.json")
             identity = cls(directory, node_id or uuid.uuid4().hex, cluster_id, lock)
             if not node_id:
-                identity._write()
+                identity._write(cluster_id)
         except BaseException:
             os.close(lock)
             raise
@@ -60,18 +60,18 @@ class Identity:
     def joined(self, cluster_id: str) -> None:
         """Remember the cluster. Blocking, but only when it is news."""
         if cluster_id != self.cluster_id:
+            self._write(cluster_id)
             self.cluster_id = cluster_id
-            self._write()
 
     def close(self) -> None:
         os.close(self._lock)
 
-    def _write(self) -> None:
+    def _write(self, cluster_id: str) -> None:
         path = self.directory / "identity.json"
         fresh = path.with_suffix(".new")
         try:
             with fresh.open("w", encoding="utf-8") as file:
-                json.dump({"node_id": self.node_id, "cluster_id": self.cluster_id}, file)
+                json.dump({"node_id": self.node_id, "cluster_id": cluster_id}, file)
                 file.flush()
                 os.fsync(file.fileno())
             fresh.replace(path)

@@ -82,9 +82,11 @@ class MonitoringServer:
         """The node's link profile with the cluster's heartbeat settings in it."""
         profile = PROFILES.get(node.link_profile, PROFILES["wired"])
         interval, misses = self._heartbeat
+        if profile.heartbeat_interval > PROFILES["wired"].heartbeat_interval:  # a link that costs
+            interval = max(interval, profile.heartbeat_interval)
         return replace(
             profile,
-            heartbeat_interval=max(interval, profile.heartbeat_interval),
+            heartbeat_interval=interval,
             heartbeat_misses=misses,
             reconnect_grace=self._reconnect_grace
             if profile.name == "wired"

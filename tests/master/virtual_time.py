@@ -12,7 +12,7 @@ import functools
 import time
 from collections.abc import Callable, Coroutine
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, overload
 from unittest.mock import patch
 
 _START = 1000.0
@@ -78,12 +78,25 @@ def freeze(seconds: float) -> None:
     loop.pass_(seconds)
 
 
-def virtual_time(
-    test: Callable[..., Coroutine[Any, Any, None]] | None = None, *, settle: float = 0.0
-) -> Any:
+Test = Callable[..., Coroutine[Any, Any, None]]
+
+
+@overload
+def virtual_time(test: Test) -> Callable[..., None]: ...
+
+
+@overload
+def virtual_time(*, settle: float) -> Callable[[Test], Callable[..., None]]: ...
+
+
+def virtual_time(test: Test | None = None, *, settle: float = 0.0) -> Any:
     """Runs an asynchronous test in virtual time; it must leave no task behind."""
     if test is None:
-        return functools.partial(virtual_time, settle=settle)
+        return lambda test: _in_virtual_time(test, settle)
+    return _in_virtual_time(test, settle)
+
+
+def _in_virtual_time(test: Test, settle: float) -> Callable[..., None]:
 
     @functools.wraps(test)
     def run(*args: Any, **kwargs: Any) -> None:

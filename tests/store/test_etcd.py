@@ -23,6 +23,7 @@ from piccolo.core.errors import (
     StaleGeneration,
     Unavailable,
 )
+from piccolo.rpc.generated.etcdserverpb import KvStub, RangeRequest
 from piccolo.store.base import Change, Condition, Put, Store
 from piccolo.store.etcd import EtcdStore, EtcdUrl, open_etcd
 from piccolo.store.etcd import client as client_module
@@ -484,6 +485,47 @@ async def test_only_what_does_no_harm_is_repeated(
         await client.call(send, repeatable=repeatable)
     assert attempts == expected
     client.stop(Unavailable("the store is closed"))
+
+
+async def test_a_link_that_was_given_up_leaves_no_connection(server: EtcdServer) -> None:
+    client = EtcdClient(EtcdUrl.parse(f"etcd://{server.address}"))
+    links = []
+
+    async def send(link: Any) -> None:
+        links.append(link)
+        client.give_up(link)  # by another call, just before this one uses it
+        await link(KvStub).range(RangeRequest(key=b"x"))
+
+    await client.call(send)
+    assert not links[0].channel._connected
+    client.stop(Unavailable("the store is closed"))
+
+
+async def test_a_member_without_a_leader_is_given_a_moment(
+    tmp_path: Path,
+    opened: Callable[..., Any],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    cluster = EtcdCluster(tmp_path / "cluster")
+    try:
+        cluster.start()
+        member, *others = cluster.servers
+        store = await opened(f"etcd://{member.address}", ttl=5)
+        for server in others:
+            server.freeze()
+        await asyncio.sleep(1.0)  # the election timeout is 0.3 s
+        with monkeypatch.context() as patch:
+            patch.setattr(client_module, "PATIENCE_SECONDS", 0.5)
+            with pytest.raises(Unavailable, match="no leader"):
+                await store.commit([Put("a", b"1")])
+        commit = asyncio.ensure_future(store.commit([Put("a", b"2")]))
+        await asyncio.sleep(0.5)
+        for server in others:
+            server.thaw()
+        await asyncio.wait_for(commit, 6)
+        assert contents(await store.list("")) == {"a": b"2"}
+    finally:
+        cluster.kill()
 
 
 async def test_a_full_etcd_says_what_to_do(

@@ -24,6 +24,7 @@ log = logging.getLogger(__name__)
 
 _RESYNC = 60.0  # s between two full listings
 _RETRY_CAP = 15.0  # s
+_USAGE_WITHIN = 3.0  # s: heartbeats wait for it, and a runtime may hang
 
 RUNTIME_READY = "RuntimeReady"
 
@@ -94,9 +95,10 @@ class Reporter:
         if self._runtime is None or not self.condition.status:
             return []
         try:
-            return await self._runtime.usage()
-        except PiccoloError as error:
-            log.debug("usage of the containers: %s", error)
+            async with asyncio.timeout(_USAGE_WITHIN):
+                return await self._runtime.usage()
+        except (PiccoloError, TimeoutError) as error:
+            log.debug("usage of the containers: %s", error or "no answer in time")
             return []
 
     def _apply(self, delta: Delta) -> None:

@@ -77,10 +77,12 @@ def main() -> NoReturn:
     """The entry point. Never shows a traceback for what a user can cause."""
     code = _run()
     try:
-        sys.stdout.flush()
-        sys.stderr.flush()
+        print(end="", flush=True)
     except BrokenPipeError:
         code = exit_codes.OK
+    except OSError as error:
+        print(f"piccolo: cannot write the output: {error.strerror}", file=sys.stderr)
+        code = exit_codes.FAILED
     if threading.active_count() == 1:
         os._exit(code)  # taking the interpreter apart would take 20 ms more, of some 180
     sys.exit(code)

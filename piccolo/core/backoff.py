@@ -1,4 +1,4 @@
-"""Back-off with full jitter: pauses between attempts that double up to a cap."""
+"""Back-off with equal jitter: pauses that double up to a cap, half of each left to chance."""
 
 from __future__ import annotations
 

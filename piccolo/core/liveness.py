@@ -56,8 +56,8 @@ PROFILES: Mapping[str, LinkProfile] = {
         LinkProfile(
             name="wired",
             pulse_interval=0.5,
-            pulse_retry=0.15,
-            suspect_after=1.2,
+            pulse_retry=0.1,
+            suspect_after=1.8,
             silent_after=2.8,
             stream_silent_after=4.2,
             deaf_after=3.8,
@@ -68,8 +68,8 @@ PROFILES: Mapping[str, LinkProfile] = {
         LinkProfile(
             name="wireless",
             pulse_interval=0.5,
-            pulse_retry=0.15,
-            suspect_after=1.8,
+            pulse_retry=0.1,
+            suspect_after=2.0,
             silent_after=3.6,
             stream_silent_after=4.5,
             deaf_after=4.4,

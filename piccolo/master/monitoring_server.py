@@ -8,6 +8,7 @@ itself was asleep (frozen, starved of CPU), it forgives everyone that time befor
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections import deque
 from collections.abc import Mapping
@@ -26,6 +27,7 @@ from piccolo.master.state_manager import StateManager
 log = logging.getLogger(__name__)
 
 _OVERSLEPT = 0.3  # s: a wake-up later than that means that the master itself was held up
+_JUDGE_AT_MOST_EVERY = 0.1  # s: with hundreds of nodes some deadline is always near
 _DATAGRAMS_DUE = 5.0  # s into a session: without datagrams until then they are blocked
 _HEARTBEATS_KEPT_EVERY = 900.0  # s between two writes of the times of the last heartbeats
 _HISTORY = 360  # usage samples kept per node: an hour at the default heartbeat
@@ -201,14 +203,13 @@ class MonitoringServer:
                 kept_at = now
                 self.keep_heartbeats()
             self._wake.clear()
-            pause = max(0.01, wake_at - now)
-            try:
+            pause = max(_JUDGE_AT_MOST_EVERY, wake_at - now)
+            with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(pause):
                     await self._wake.wait()
-            except TimeoutError:
-                late = self._clock.monotonic() - now - pause
-                if late > _OVERSLEPT:
-                    await self._forgive(late)
+            late = self._clock.monotonic() - now - pause
+            if late > _OVERSLEPT:
+                await self._forgive(late)
 
     async def _forgive(self, late: float) -> None:
         log.warning("the master was held up for %.1f s; no node is blamed for it", late)

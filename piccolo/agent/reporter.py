@@ -98,7 +98,7 @@ class Reporter:
             async with asyncio.timeout(_USAGE_WITHIN):
                 return await self._runtime.usage()
         except (PiccoloError, TimeoutError) as error:
-            log.debug("usage of the containers: %s", error or "no answer in time")
+            log.debug("usage of the containers: %r", error)
             return []
 
     def _apply(self, delta: Delta) -> None:

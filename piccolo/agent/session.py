@@ -101,8 +101,9 @@ class Session:
             except TimeoutError:
                 raise Unavailable("the master did not answer Hello in time") from None
             welcome = first.welcome if first is not None else None
-            if welcome is None or welcome.config is None:
+            if first is None:
                 await _raise_status(stream)
+            if welcome is None or welcome.config is None:
                 raise Unavailable("the master did not answer Hello with Welcome")
             await self._welcomed(welcome, digest)
             try:

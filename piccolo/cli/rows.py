@@ -20,14 +20,14 @@ def _word(enum: Any) -> str:
 # ---- nodes ----
 
 
-def _state(status: wire.NodeStatus) -> str:
+def state_word(status: wire.NodeStatus) -> str:
     """NOT_READY as people read it, NotReady; a newer master may know a state that we do not."""
     name = status.name or f"UNKNOWN_{int(status)}"
     return "".join(word.title() for word in name.split("_"))
 
 
 def node_status(n: wire.Node) -> str:
-    status = _state(n.status)
+    status = state_word(n.status)
     return f"{status} (suspect)" if n.link and n.link.suspect and status == "Ready" else status
 
 
@@ -90,7 +90,7 @@ def node_dict(n: wire.Node) -> dict[str, Any]:
     return {
         "name": n.name,
         "id": n.id,
-        "status": _state(n.status),
+        "status": state_word(n.status),
         "reason": n.reason,
         "message": n.message,
         "since": _time(n.since),

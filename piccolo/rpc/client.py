@@ -42,7 +42,7 @@ async def dial(
     """
     failures = []
     for address in addresses:
-        channel = Channel(address.host, address.port, ssl=tls, codec=Codec())
+        channel = Channel(address.host, address.port, ssl=tls, codec=Codec(Unavailable))
         try:
             async with asyncio.timeout(timeout):
                 await channel.__connect__()

@@ -31,7 +31,6 @@ _TOPOLOGY = {
 }
 _ROLE_BACK = {v: k for k, v in _ROLE.items()}
 _TYPE_BACK = {v: k for k, v in _TYPE.items()}
-_STATE_BACK = {v: k for k, v in _STATE.items()}
 _SEVERITY_BACK = {v: k for k, v in _SEVERITY.items()}
 _TOPOLOGY_BACK = {v: k for k, v in _TOPOLOGY.items()}
 
@@ -51,12 +50,6 @@ def type_to_wire(node_type: m.NodeType) -> w.NodeType:
 
 def type_from_wire(node_type: w.NodeType) -> m.NodeType:
     return _TYPE_BACK.get(node_type, m.NodeType.EMBEDDED)
-
-
-def state_from_wire(status: w.NodeStatus) -> str:
-    """A state as people read it; a newer master may know one that we do not."""
-    known = _STATE_BACK.get(status)
-    return known.value if known else f"Unknown({int(status)})"
 
 
 def severity_from_wire(severity: w.Severity) -> m.Severity:

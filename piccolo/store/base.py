@@ -17,7 +17,7 @@ Values are bytes; what they mean is the business of `piccolo.store.codec`.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -89,7 +89,7 @@ class Store(Protocol):
         """
         ...
 
-    def watch(self, prefix: str, after: int) -> AsyncIterator[Change]:
+    def watch(self, prefix: str, after: int) -> AsyncGenerator[Change, None]:
         """Every change below `prefix` with a revision greater than `after`, for ever.
 
         Resumes by itself after a lost connection, without gap or repetition. Raises `Compacted`

@@ -28,7 +28,6 @@ import random
 from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from contextlib import aclosing
 from dataclasses import replace
-from typing import cast
 
 from piccolo.core.backoff import pause
 from piccolo.core.errors import (
@@ -366,9 +365,8 @@ class MirroredStore:
                 self._report("read", None)
 
     async def _follow(self) -> None:
-        watch = cast("AsyncGenerator[Change, None]", self._backing.watch("", self._followed))
-        async with aclosing(watch):
-            async for change in watch:
+        async with aclosing(self._backing.watch("", self._followed)) as changes:
+            async for change in changes:
                 await self._take(change)
                 self._known.told(change.revision)
                 self._followed = change.revision - 1  # there may be more of the same transaction

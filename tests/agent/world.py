@@ -33,7 +33,7 @@ from tests.master.memory_store import Disk
 from tests.master.virtual_time import now, utc
 from tests.runtime.fake import FakeRuntime
 
-SETTLE = 0.004  # s of real time for packets on the loopback interface
+SETTLE = 0.002  # s of real time for packets on the loopback interface
 SESSION = "/piccolo.v1.NodeAgentService/Session"
 CLUSTER = wire.ClusterInfo(id="cluster-1", name="piccolo")
 CONFIG = wire.NodeConfig(
@@ -44,7 +44,7 @@ CONFIG = wire.NodeConfig(
 async def until(condition: Callable[[], object], seconds: float = 10.0) -> None:
     async with asyncio.timeout(seconds):
         while not condition():  # noqa: ASYNC110
-            await asyncio.sleep(0.01)
+            await asyncio.sleep(0.05)
 
 
 # ---- the agent ----
@@ -139,6 +139,8 @@ class Conversation:
     hello: wire.Hello
     opened_at: float
     heard: list[wire.AgentMessage] = field(default_factory=list)
+    acks: bool = True  # what is asked of a master at all times
+    answers: bool = True
 
     async def welcome(self, **fields: Any) -> None:
         values: dict[str, Any] = {
@@ -158,8 +160,13 @@ class Conversation:
 
     async def hear(self) -> wire.AgentMessage | None:
         message = await self.stream.recv_message()
-        if message is not None:
-            self.heard.append(message)
+        if message is None:
+            return None
+        self.heard.append(message)
+        if message.heartbeat is not None and self.acks:
+            await self.say(heartbeat_ack=wire.HeartbeatAck(seq=message.seq))
+        if message.pulse is not None and self.answers:
+            await self.say(pulse=wire.StreamPulse(seq=message.pulse.seq, answer=True))
         return message
 
     async def hear_until(self, what: str) -> Any:
@@ -169,13 +176,11 @@ class Conversation:
                 return value
         raise AssertionError(f"the agent hung up before {what}")
 
-    async def serve(self, *, ack: bool = True, pulses: bool = True) -> None:
-        """Answers as a master does, until the agent hangs up."""
-        while (message := await self.hear()) is not None:
-            if message.heartbeat is not None and ack:
-                await self.say(heartbeat_ack=wire.HeartbeatAck(seq=message.seq))
-            if message.pulse is not None and pulses:
-                await self.say(pulse=wire.StreamPulse(seq=message.pulse.seq, answer=True))
+    async def serve(self, *, acks: bool = True, answers: bool = True) -> None:
+        """Until the agent hangs up."""
+        self.acks, self.answers = acks, answers
+        while await self.hear() is not None:
+            pass
 
 
 Script = Callable[[Conversation], Awaitable[None]]

@@ -22,7 +22,9 @@ pytestmark = [pytest.mark.needs_root, pytest.mark.slow, pytest.mark.timeout(150)
 
 LOSS = 20  # %
 LOSSY = 60.0  # s
-BUSY = "discovery: any\nheartbeat: {interval: 5}\n"  # the shortest: so that 15 s of none are too many
+BUSY = (
+    "discovery: any\nheartbeat: {interval: 5}\n"  # the shortest: so that 15 s of none are too many
+)
 HANGING = 22.0  # s: heartbeats must not wait for Podman so long
 IDLE = 30.0  # s
 IDLE_WRITES = 16 * 1024  # bytes in that time, of master and agents each

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from piccolo.cli.rows import state_word
 from piccolo.core import model as m
 from piccolo.core.errors import InvalidSpec
 from piccolo.rpc import convert, wire
@@ -202,7 +203,7 @@ def test_a_topology_sorts_its_nodes_by_role() -> None:
     [
         (m.NodeRole, convert.role_to_wire, convert.role_from_wire),
         (m.NodeType, convert.type_to_wire, convert.type_from_wire),
-        (m.NodeState, lambda s: _node(s).status, convert.state_from_wire),
+        (m.NodeState, lambda s: _node(s).status, state_word),
         (m.Severity, lambda s: _event(s).severity, convert.severity_from_wire),
         (m.TopologyType, lambda t: _topology(t).type, convert.topology_type_from_wire),
     ],
@@ -242,7 +243,7 @@ def test_unknown_numbers_are_taken_for_the_lesser_right() -> None:
 
 def test_an_unknown_state_is_shown_as_such() -> None:
     node = wire.Node.parse(bytes([5 << 3, UNKNOWN]))  # field 5, a varint
-    assert convert.state_from_wire(node.status) == "Unknown(99)"
+    assert state_word(node.status) == "Unknown99"
 
 
 @pytest.mark.parametrize("number", [0, UNKNOWN])

@@ -65,9 +65,6 @@ class EtcdStore:
         self._root = f"{client.url.prefix}data/".encode()
         self._keeper = asyncio.create_task(holder.keep(), name="etcd lease")
 
-    def __str__(self) -> str:
-        return str(self._client.url)
-
     async def get(self, key: str) -> Entry | None:
         answer = await self._range(RangeRequest(key=self._root + key_bytes(key)))
         return self._entry(answer.kvs[0]) if answer.kvs else None

@@ -83,9 +83,6 @@ class SqliteStore:
             await self.close()
             raise
 
-    def __str__(self) -> str:
-        return f"sqlite in {self._directory}"
-
     async def get(self, key: str) -> Entry | None:
         key_bytes(key)
         return await self._run(lambda database: database.get(key))

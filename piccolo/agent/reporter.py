@@ -67,7 +67,7 @@ class Reporter:
 
     async def _follow(self, runtime: Runtime) -> None:
         self.runtime_version = await runtime.version()
-        async with aclosing(runtime.changes()) as changes:  # type: ignore[type-var]
+        async with aclosing(runtime.changes()) as changes:
             following = asyncio.ensure_future(anext(changes))
             try:
                 listed = time.monotonic()

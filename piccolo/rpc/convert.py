@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import fields
+from typing import Any, TypeVar
 
 from piccolo.core import model as m
 from piccolo.core.errors import InvalidSpec
 from piccolo.rpc import wire as w
+
+T = TypeVar("T")
 
 _ROLE = {m.NodeRole.MASTER: w.NodeRole.MASTER, m.NodeRole.SUB: w.NodeRole.SUB}
 _TYPE = {m.NodeType.EMBEDDED: w.NodeType.EMBEDDED, m.NodeType.CLOUD: w.NodeType.CLOUD}
@@ -56,109 +60,52 @@ def severity_from_wire(severity: w.Severity) -> m.Severity:
     return _SEVERITY_BACK.get(severity, m.Severity.INFO)
 
 
+def _same(source: Any, target: type[T], like: Any) -> T:
+    """A `target` with the fields of the core class `like`, which both sides name alike."""
+    return target(**{f.name: getattr(source, f.name) for f in fields(like)})
+
+
 def resources_to_wire(r: m.Resources) -> w.ResourceInfo:
-    return w.ResourceInfo(cpu_cores=r.cpu_cores, memory_mb=r.memory_mb, disk_gb=r.disk_gb)
+    return _same(r, w.ResourceInfo, m.Resources)
 
 
 def resources_from_wire(r: w.ResourceInfo | None) -> m.Resources:
-    return m.Resources(r.cpu_cores, r.memory_mb, r.disk_gb) if r else m.Resources()
+    return _same(r, m.Resources, m.Resources) if r else m.Resources()
 
 
 def facts_to_wire(f: m.Facts) -> w.NodeFacts:
-    return w.NodeFacts(
-        os=f.os,
-        architecture=f.architecture,
-        kernel=f.kernel,
-        agent_version=f.agent_version,
-        runtime_version=f.runtime_version,
-        machine_id=f.machine_id,
-        boot_id=f.boot_id,
-    )
+    return _same(f, w.NodeFacts, m.Facts)
 
 
 def facts_from_wire(f: w.NodeFacts | None) -> m.Facts:
-    if f is None:
-        return m.Facts()
-    return m.Facts(
-        os=f.os,
-        architecture=f.architecture,
-        kernel=f.kernel,
-        agent_version=f.agent_version,
-        runtime_version=f.runtime_version,
-        machine_id=f.machine_id,
-        boot_id=f.boot_id,
-    )
+    return _same(f, m.Facts, m.Facts) if f else m.Facts()
 
 
 def usage_to_wire(u: m.Usage) -> w.NodeUsage:
-    return w.NodeUsage(
-        cpu_percent=u.cpu_percent,
-        memory_used_mb=u.memory_used_mb,
-        memory_available_percent=u.memory_available_percent,
-        disk_used_percent=u.disk_used_percent,
-        load_per_core=u.load_per_core,
-        network_rx_bytes=u.network_rx_bytes,
-        network_tx_bytes=u.network_tx_bytes,
-    )
+    return _same(u, w.NodeUsage, m.Usage)
 
 
 def usage_from_wire(u: w.NodeUsage) -> m.Usage:
-    return m.Usage(
-        cpu_percent=u.cpu_percent,
-        memory_used_mb=u.memory_used_mb,
-        memory_available_percent=u.memory_available_percent,
-        disk_used_percent=u.disk_used_percent,
-        load_per_core=u.load_per_core,
-        network_rx_bytes=u.network_rx_bytes,
-        network_tx_bytes=u.network_tx_bytes,
-    )
+    return _same(u, m.Usage, m.Usage)
 
 
 def condition_to_wire(c: m.Condition) -> w.Condition:
-    return w.Condition(
-        type=c.type, status=c.status, reason=c.reason, message=c.message, since=c.since
-    )
+    return _same(c, w.Condition, m.Condition)
 
 
 def condition_from_wire(c: w.Condition) -> m.Condition:
-    return m.Condition(c.type, c.status, c.reason, c.message, c.since)
+    return _same(c, m.Condition, m.Condition)
 
 
 def container_to_wire(c: m.Container) -> w.ContainerStatus:
-    return w.ContainerStatus(
-        id=c.id,
-        name=c.name,
-        image=c.image,
-        state=c.state,
-        health=c.health,
-        exit_code=c.exit_code,
-        created_at=c.created_at,
-        started_at=c.started_at,
-        finished_at=c.finished_at,
-        restarts=c.restarts,
-        labels=dict(c.labels),
-        pod=c.pod,
-    )
+    return _same(c, w.ContainerStatus, m.Container)
 
 
 def container_from_wire(c: w.ContainerStatus) -> m.Container:
     """Raises `InvalidSpec` without an id: nothing can be kept under no key."""
     if not c.id or "/" in c.id:
         raise InvalidSpec(f'a container is reported with the id "{c.id}"')
-    return m.Container(
-        id=c.id,
-        name=c.name,
-        image=c.image,
-        state=c.state,
-        health=c.health,
-        exit_code=c.exit_code,
-        created_at=c.created_at,
-        started_at=c.started_at,
-        finished_at=c.finished_at,
-        restarts=c.restarts,
-        labels=c.labels,
-        pod=c.pod,
-    )
+    return _same(c, m.Container, m.Container)
 
 
 def containers_from_wire(containers: Iterable[w.ContainerStatus]) -> tuple[m.Container, ...]:
@@ -166,19 +113,11 @@ def containers_from_wire(containers: Iterable[w.ContainerStatus]) -> tuple[m.Con
 
 
 def container_usage_to_wire(u: m.ContainerUsage) -> w.ContainerUsage:
-    return w.ContainerUsage(
-        id=u.id,
-        cpu_percent=u.cpu_percent,
-        memory_bytes=u.memory_bytes,
-        network_rx_bytes=u.network_rx_bytes,
-        network_tx_bytes=u.network_tx_bytes,
-    )
+    return _same(u, w.ContainerUsage, m.ContainerUsage)
 
 
 def container_usage_from_wire(u: w.ContainerUsage) -> m.ContainerUsage:
-    return m.ContainerUsage(
-        u.id, u.cpu_percent, u.memory_bytes, u.network_rx_bytes, u.network_tx_bytes
-    )
+    return _same(u, m.ContainerUsage, m.ContainerUsage)
 
 
 def node_to_wire(n: m.Node, status: m.NodeStatus, live: m.NodeLive, revision: int) -> w.Node:

@@ -17,7 +17,7 @@ Reading only, so far: verbs that change containers join here with the workloads.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncGenerator, Collection
 from typing import Protocol
 
 from piccolo.core.model import Container, ContainerUsage
@@ -41,7 +41,7 @@ class Runtime(Protocol):
         """
         ...
 
-    def changes(self) -> AsyncIterator[frozenset[str]]:
+    def changes(self) -> AsyncGenerator[frozenset[str], None]:
         """The ids of containers that changed, for ever; a burst of changes makes one set.
 
         The first set is empty. It says that changes from now on will be told: list now.

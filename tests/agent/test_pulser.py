@@ -112,8 +112,9 @@ async def test_unanswered_pulses_are_repeated_and_then_take_the_stream_as_well()
         assert min(master.gaps()) == pytest.approx(WIRED.pulse_retry, abs=0.01)
         assert len(master.pulses) > 20
         at, seq, heard = master.by_stream[0]
-        assert 0.5 < at - began < 1.5
-        assert heard >= 950
+        fallback = WIRED.pulse_interval + 3 * WIRED.pulse_retry
+        assert fallback - WIRED.pulse_interval < at - began < fallback + WIRED.pulse_retry
+        assert heard >= int(fallback * 1000)
         assert seq in {p.seq for _, p in master.pulses}, "the same pulse on both ways"
         assert master.pulses[-1][1].heard_ms_ago > 3000
         master.answers = True

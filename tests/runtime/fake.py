@@ -8,7 +8,7 @@ while nothing changes.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Collection, Mapping
+from collections.abc import AsyncGenerator, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from itertools import count
@@ -56,7 +56,7 @@ class FakeRuntime:
             return [*self._containers.values()]
         return [c for id in set(ids) if (c := self._containers.get(id)) is not None]
 
-    async def changes(self) -> AsyncIterator[frozenset[str]]:
+    async def changes(self) -> AsyncGenerator[frozenset[str], None]:
         self._ask()
         follower = _Follower()
         self._followers.add(follower)

@@ -1,4 +1,7 @@
-"""`./dev bench`: measures, prints one table, and writes docs/benchmarks.md after a whole run.
+"""`./dev bench`: measures, and prints one table.
+
+A whole run takes most of an hour, so it can be made in parts: each benchmark's newest result is
+kept, and `--write` makes docs/benchmarks.md of them.
 
 It judges nothing: a missed target is a word in the table. The exit code is 1 only when something
 could not be measured at all. It leaves nothing running, however it ends.
@@ -21,7 +24,7 @@ from benchmarks.client import client
 from benchmarks.containers import containers, weak_machine
 from benchmarks.crowd import crowd
 from benchmarks.faults import faults, outage
-from benchmarks.figures import QUICK, Figure, Plan
+from benchmarks.figures import QUICK, Figure, Plan, Result
 from benchmarks.ground import NETWORK, PODMAN, ROOT, lacking
 from benchmarks.lossy import lossy
 from benchmarks.starting import agent_start, ten_agents
@@ -53,6 +56,7 @@ BENCHMARKS = {
 }
 FAILED = "it failed"
 DOCUMENT = ROOT / "docs" / "benchmarks.md"
+KEPT = ROOT / ".cache" / "benchmarks"
 
 
 def main() -> int:
@@ -71,23 +75,26 @@ def main() -> int:
     plan = QUICK if args.quick else Plan()
     if args.runs:
         plan = replace(plan, runs=args.runs)
-    described = machine.describe()
-    figures: list[Figure] = []
-    failed = False
-    for name in names or BENCHMARKS:
+    results: list[Result] = []
+    for name in names or ([] if args.write else BENCHMARKS):
+        figures = []
+        described = machine.describe()
         for figure in _measured(name, plan):
             figures.append(figure)
-            failed |= figure.what == name and figure.unless.startswith(FAILED)
             _say(f"    {'  '.join(figure.cells())}")
-    for name, value in described.items():
-        print(f"{name}: {value}")
-    print(f"\n{report.extent(plan)}\n\n{report.terminal(figures)}\n")
-    if names:
-        print(f"{DOCUMENT.name} is not written: that takes a whole run")
-    else:
+        results.append(Result(name, plan, described, figures))
+        results[-1].keep(KEPT)
+    if results:
+        for name, value in results[-1].machine.items():
+            print(f"{name}: {value}")
+        figures = [figure for result in results for figure in result.figures]
+        print(f"\n{report.extent(plan)}\n\n{report.terminal(figures)}\n")
+    if args.write or not names:
         methods = {name: benchmark.method for name, benchmark in BENCHMARKS.items()}
-        DOCUMENT.write_text(report.document(figures, methods, described, plan))
+        kept = [Result.kept(KEPT, name) for name in BENCHMARKS]
+        DOCUMENT.write_text(report.document([r for r in kept if r is not None], methods))
         print(f"written: {DOCUMENT.relative_to(ROOT)}")
+    failed = any(f.unless.startswith(FAILED) for r in results for f in r.figures)
     return 1 if failed else 0
 
 
@@ -115,6 +122,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--runs", type=int, metavar="N", help="default 10, with --quick 3")
     parser.add_argument("--quick", action="store_true", help="few runs, steady states of 60 s")
     parser.add_argument("--list", action="store_true", help="say what there is to measure")
+    parser.add_argument(
+        "--write", action="store_true", help=f"write {DOCUMENT.name} of what is kept"
+    )
     args = parser.parse_args()
     if unknown := set(args.names) - {*BENCHMARKS, "imports"}:
         parser.error(f"no benchmark {', '.join(sorted(unknown))}: see ./dev bench --list")

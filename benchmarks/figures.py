@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
 from statistics import median
 from typing import Literal
 
@@ -59,6 +61,30 @@ class Figure:
         remark = "; ".join(filter(None, ("misses" if self.misses else "", self.note)))
         count = str(len(self.values))
         return [self.what, self.target, _number(self.median, self.unit), span, count, remark]
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What one benchmark gave, by which plan, on what machine."""
+
+    name: str
+    plan: Plan
+    machine: Mapping[str, str]
+    figures: Sequence[Figure]
+
+    def keep(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / f"{self.name}.json").write_text(json.dumps(asdict(self)))
+
+    @classmethod
+    def kept(cls, folder: Path, name: str) -> Result | None:
+        """The newest result of that benchmark; None: there is none."""
+        try:
+            raw = json.loads((folder / f"{name}.json").read_text())
+        except FileNotFoundError:
+            return None
+        figures = [Figure(**figure) for figure in raw["figures"]]
+        return cls(name, Plan(**raw["plan"]), raw["machine"], figures)
 
 
 def _number(value: float, unit: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from benchmarks.figures import Figure, Plan
+from benchmarks.figures import Figure, Plan, Result
 
 HEADINGS = ["what", "target", "median", "min–max", "runs", "remarks"]
 
@@ -30,24 +30,23 @@ def terminal(figures: Sequence[Figure]) -> str:
     return "\n".join(lines)
 
 
-def document(
-    figures: Sequence[Figure], methods: Mapping[str, str], machine: Mapping[str, str], plan: Plan
-) -> str:
+def document(results: Sequence[Result], methods: Mapping[str, str]) -> str:
     """The whole of docs/benchmarks.md. `methods`: name of the benchmark → how it measures."""
+    machine = results[0].machine if results else {}
     parts = [
         "# Benchmarks",
         "Written by `./dev bench`; do not edit. Figures in brackets are the design's limits. The"
         " table judges by the median, or by the worst where the target says so.",
-        extent(plan),
         _table(["machine", ""], [[name, value] for name, value in machine.items()]),
         "Master, agents, Podmans and clients share this machine, so that a machine each would do"
         " better.",
         "## Results",
-        _table(HEADINGS, [figure.cells() for figure in figures]),
+        _table(HEADINGS, [figure.cells() for result in results for figure in result.figures]),
         "## How it is measured",
     ]
+    measured = {result.name: extent(result.plan) for result in results}
     for name, text in methods.items():
-        parts += [f"### `./dev bench {name}`", text]
+        parts += [f"### `./dev bench {name}`", text, measured.get(name, "Not measured yet.")]
     return "\n\n".join(parts) + "\n"
 
 

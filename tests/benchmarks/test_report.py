@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from benchmarks.__main__ import BENCHMARKS
-from benchmarks.figures import QUICK, Figure, Plan
+from benchmarks.figures import QUICK, Figure, Plan, Result
 from benchmarks.report import document, terminal
 
 SLOW = Figure("start", "≤ 1 s", "s", [0.9, 1.5, 1.2], 1.0)
@@ -40,12 +42,22 @@ def test_the_terminal_lines_up() -> None:
 
 
 def test_the_document_tells_machine_results_and_methods() -> None:
-    text = document([SLOW], {"agent-start": "By a clock."}, {"memory": "1 GB"}, Plan())
+    result = Result("agent-start", Plan(), {"memory": "1 GB"}, [SLOW])
+    text = document([result], {"agent-start": "By a clock.", "idle": "By waiting."})
     assert "| memory | 1 GB |" in text
     assert "| start | ≤ 1 s | 1.20 s | 0.90–1.50 | 3 | misses |" in text
-    assert "### `./dev bench agent-start`\n\nBy a clock." in text
+    assert "### `./dev bench agent-start`\n\nBy a clock.\n\n10 runs each" in text
+    assert "By waiting.\n\nNot measured yet." in text
     assert "too short" not in text
-    assert "too short to be quoted" in document([SLOW], {}, {}, QUICK)
+    quick = Result("agent-start", QUICK, {}, [SLOW])
+    assert "too short to be quoted" in document([quick], {"agent-start": ""})
+
+
+def test_results_are_kept_for_the_document(tmp_path: Path) -> None:
+    result = Result("agent-start", Plan(runs=3), {"memory": "1 GB"}, [SLOW])
+    assert Result.kept(tmp_path, "agent-start") is None
+    result.keep(tmp_path / "new")
+    assert Result.kept(tmp_path / "new", "agent-start") == result
 
 
 def test_every_benchmark_tells_how_it_measures() -> None:

@@ -19,7 +19,8 @@ from piccolo.rpc.datagram import Datagrams, Source, connect
 log = logging.getLogger(__name__)
 
 _OVERSLEPT = 0.3  # s: a wake-up later than that means that the agent itself was held up
-_PROBE_EVERY = 0.5  # s, between sessions
+_PROBE_EVERY = 0.5  # s, between sessions that are long apart
+_CONNECTING = 10.0  # s after a session's end: pulses go on as before, for the master to see it live
 _PROBES_END = 120.0  # s after the session's end
 
 
@@ -71,7 +72,8 @@ class Pulser:
             now = time.monotonic()
             due = pacer.next_pulse()
             if self._ended_at is not None:
-                due = max(due, pacer.sent_at() + _PROBE_EVERY)
+                if now - self._ended_at > _CONNECTING:
+                    due = max(due, pacer.sent_at() + _PROBE_EVERY)
                 if now - self._ended_at > _PROBES_END:
                     self._begun.clear()
                     continue

@@ -7,7 +7,8 @@ whose messages arrive rarely and stall for seconds when packets are lost. A `Lin
 A link is lost when one of these holds, whichever comes first:
 
 ==================  ==========================================================================
-ConnectionClosed    the stream was closed and no new session came within `reconnect_grace`
+ConnectionClosed    the stream was closed and no new session came within `reconnect_grace` (of the
+                    last pulse, while the node still sends some: it lives, and is connecting)
 Silent              nothing at all was heard for `silent_after` (`stream_silent_after` while no
                     datagrams get through: a lost segment alone silences TCP for seconds)
 Deaf                the node is heard but has not heard the master for `deaf_after`
@@ -106,6 +107,7 @@ class Link:
         "_hears_us_at",
         "_heartbeat_at",
         "_lenient_until",
+        "_probed_at",
         "generation",
         "profile",
     )
@@ -117,6 +119,7 @@ class Link:
         self._heard_at = self._hears_us_at = self._heartbeat_at = now
         self._datagram_at: float | None = None
         self._closed_at: float | None = now
+        self._probed_at = now
         self._grace = grace
         self._lenient_until = now
         self._fault_after_close = Fault.CONNECTION_CLOSED
@@ -160,13 +163,22 @@ class Link:
         """The stream of this session ended. After a goodbye there is nothing to wait for."""
         if generation != self.generation or self._closed_at is not None:
             return
-        self._closed_at = now
+        self._closed_at = self._probed_at = now
         self._grace = self.profile.reconnect_grace
         if now < self._lenient_until:
             self._grace += self.profile.backoff_cap
         if said_goodbye:
             self._grace = 0.0
             self._fault_after_close = Fault.AGENT_STOPPED
+
+    def probed(self, generation: int, now: float) -> None:
+        """A pulse of the session that was closed: the node lives, and is on its way back.
+
+        That puts the verdict off, for at most `stream_stuck_after` from the closing: on a link that
+        loses packets it takes seconds to connect, and a node that cannot is of no use.
+        """
+        if generation == self.generation and not self.open and self.fault(now) is None:
+            self._probed_at = now
 
     def forgive(self, seconds: float, now: float) -> None:
         """The judge itself slept that long (frozen, or starved): nobody is to blame for it.
@@ -184,6 +196,7 @@ class Link:
         self._heartbeat_at = min(now, self._heartbeat_at + seconds)
         if self._closed_at is not None:
             self._closed_at = min(now, self._closed_at + seconds)
+            self._probed_at = min(now, self._probed_at + seconds)
         if self._datagram_at is not None:
             self._datagram_at = min(now, self._datagram_at + seconds)
 
@@ -201,7 +214,8 @@ class Link:
     def _deadlines(self, now: float) -> dict[Fault, float]:
         p = self.profile
         if self._closed_at is not None:
-            return {self._fault_after_close: self._closed_at + self._grace}
+            latest = self._closed_at + max(self._grace, p.stream_stuck_after)
+            return {self._fault_after_close: min(latest, self._probed_at + self._grace)}
         datagrams = self.datagrams(now)
         silence = p.silent_after if datagrams else p.stream_silent_after
         return {
@@ -215,7 +229,7 @@ class Link:
         overdue = {f: t for f, t in self._deadlines(now).items() if t <= now}
         first = min(overdue, key=overdue.__getitem__) if overdue else None
         # Without datagrams a node falls deaf a moment before it falls silent; it is both.
-        silent = self._heard_at + self._late_after(now) <= now
+        silent = self._heard_at + self.profile.suspect_after <= now
         return Fault.SILENT if first is Fault.DEAF and silent else first
 
     def suspect(self, now: float) -> bool:
@@ -223,10 +237,8 @@ class Link:
         return not self.open or self._suspect_at(now) <= now
 
     def _suspect_at(self, now: float) -> float:
-        return min(self._heard_at, self._hears_us_at) + self._late_after(now)
-
-    def _late_after(self, now: float) -> float:
-        return self.profile.suspect_after * (1 if self.datagrams(now) else 2)
+        late = self.profile.suspect_after * (1 if self.datagrams(now) else 2)
+        return min(self._heard_at, self._hears_us_at) + late
 
     def alive(self, now: float) -> bool:
         """Heard just now, over an open stream: whoever else claims this identity is a copy."""

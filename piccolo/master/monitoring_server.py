@@ -148,6 +148,9 @@ class MonitoringServer:
         if link is None:
             return
         now = self._clock.monotonic()
+        if not link.open:
+            link.probed(generation, now)
+            return
         link.heard(
             generation, now, heard_us_ago=heard_us_ago, datagram=datagram, heartbeat=heartbeat
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
@@ -32,6 +33,14 @@ def state_of(cluster: Cluster, name: str = "n1") -> tuple[NodeState, str]:
 
 def states(cluster: Cluster, name: str = "n1") -> dict[str, str]:
     return {c.name: c.state for c in cluster.state.containers(f"id-{name}")}
+
+
+def connected(cluster: Cluster) -> bool:
+    return state_of(cluster)[0] is READY and bool(cluster.sessions.all())
+
+
+def seen(cluster: Cluster, container: str) -> bool:
+    return container in states(cluster)
 
 
 def free_port() -> int:
@@ -113,11 +122,11 @@ async def test_a_master_that_restarts_finds_all_as_it_was() -> None:
         await asyncio.sleep(20)  # nobody is there yet
         for _ in range(3):
             async with master(disk, port) as cluster:
-                await until(lambda c=cluster: state_of(c)[0] is READY and c.sessions.all(), 8)
+                await until(partial(connected, cluster), 8)
                 generations.append(cluster.state.live("id-n1").generation)
                 name = f"c{len(generations)}"
                 a.runtime.run(name)
-                await until(lambda c=cluster, n=name: n in states(c), 2)
+                await until(partial(seen, cluster, name), 2)
                 await asyncio.sleep(10)
                 told = [e.reason for e in cluster.events.newest()]
             a.runtime.end(name)
@@ -155,9 +164,7 @@ async def test_a_store_that_is_away_keeps_a_new_node_waiting_and_an_old_one_read
 
 
 @virtual_time(settle=SETTLE)
-async def test_pauses_grow_and_begin_anew_after_a_good_session(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
+async def test_pauses_grow_and_begin_anew_after_a_good_session() -> None:
     lasting = 0.0
 
     async def breaks(c: Conversation) -> None:
@@ -173,7 +180,6 @@ async def test_pauses_grow_and_begin_anew_after_a_good_session(
         pauses = [b.opened_at - a.opened_at for a, b in pairwise(m.conversations)]
         assert pauses[0] < 0.6
         assert all(2.4 < p < 5.6 for p in pauses[6:])
-        assert caplog.text.count("no session with the master") == 1, "said once"
         lasting = 12.0
         await asyncio.sleep(40)
         since_end = m.conversations[-1].opened_at - m.conversations[-2].opened_at - lasting
@@ -249,6 +255,7 @@ def sockets() -> int:
 async def test_an_agent_cancelled_at_any_moment_leaves_nothing() -> None:
     """No task (see `virtual_time`), no socket on either side, no session."""
     async with master() as cluster:
+        await asyncio.sleep(0.1)  # its own tasks have begun
         before, tasks = sockets(), len(asyncio.all_tasks())
         reached = set()
         for turns in [*range(0, 60, 2), *range(60, 160, 10), 400]:

@@ -35,6 +35,10 @@ class Listener:
         return {c.name: c.state for c in self.report.containers.values()}
 
 
+def ready(reporter: Reporter) -> bool:
+    return reporter.condition.status
+
+
 @asynccontextmanager
 async def reporting(runtime: Runtime | None) -> AsyncIterator[tuple[Reporter, Listener]]:
     reporter = Reporter(runtime)
@@ -122,7 +126,7 @@ async def test_a_runtime_that_goes_away_and_comes_back() -> None:
         assert await reporter.usage()
         runtime.go_away("the socket is gone; start Podman")
         await asyncio.sleep(1)
-        assert not reporter.condition.status
+        assert not ready(reporter)
         assert reporter.condition.reason == "RuntimeUnavailable"
         assert "start Podman" in reporter.condition.message
         assert listener.states() == {"web": "running"}, "what was last known"
@@ -135,7 +139,7 @@ async def test_a_runtime_that_goes_away_and_comes_back() -> None:
         runtime.come_back()
         runtime.end("web")
         await asyncio.sleep(16)
-        assert reporter.condition.status
+        assert ready(reporter)
         assert listener.states() == {"web": "exited"}
         runtime.start("web")
         await asyncio.sleep(0.1)
@@ -150,11 +154,11 @@ async def test_an_agent_starts_without_its_runtime() -> None:
     async with reporting(runtime) as (reporter, listener):
         await reporter.looked.wait()
         assert now() < 1, "the master is not kept waiting"
-        assert not reporter.condition.status
+        assert not ready(reporter)
         runtime.come_back()
         runtime.run("web")
         await asyncio.sleep(5)
-        assert reporter.condition.status
+        assert ready(reporter)
         assert listener.states() == {"web": "running"}
 
 
@@ -195,13 +199,13 @@ async def test_a_runtime_that_hangs_is_a_finding_and_is_right_again_later() -> N
         runtime.hangs = True
         runtime.end("web")
         await asyncio.sleep(5)
-        assert reporter.condition.status
+        assert ready(reporter)
         await asyncio.sleep(10)
-        assert not reporter.condition.status
+        assert not ready(reporter)
         assert "did not answer" in reporter.condition.message
         runtime.hangs = False
         await asyncio.sleep(30)
-        assert reporter.condition.status
+        assert ready(reporter)
         assert listener.states() == {"web": "exited"}
 
 

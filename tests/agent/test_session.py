@@ -154,7 +154,7 @@ async def says_nothing_more(c: Conversation) -> None:
         (fails, 1, 2),
         (goodbye, 0, 1),
         (never_acks, 10, 11),
-        (says_nothing_more, 4, 6),
+        (says_nothing_more, 3, 7),
     ],
 )
 @virtual_time(settle=SETTLE)
@@ -224,13 +224,16 @@ async def test_a_refusal_ends_a_node_that_never_joined(refusal: PiccoloError) ->
 
 @pytest.mark.parametrize("refusal", REFUSALS, ids=lambda e: type(e).__name__)
 @virtual_time(settle=SETTLE)
-async def test_a_refusal_does_not_end_a_node_that_joined(refusal: PiccoloError) -> None:
+async def test_a_refusal_does_not_end_a_node_that_joined(
+    refusal: PiccoloError, caplog: pytest.LogCaptureFixture
+) -> None:
     async with scripted(good) as master:
         master.refusal = refusal
         async with agent(master.port, identity=Known(cluster_id="cluster-1")) as a:
             await asyncio.sleep(60)
             assert not a.run.done()
             assert 10 < len(master.registrations) < 40
+            assert caplog.text.count(f"no session with the master: {refusal}") == 1, "said once"
             master.refusal = None
             await until(lambda: master.conversations, 6)
 

@@ -298,6 +298,32 @@ def test_a_closed_connection_has_a_moment_to_come_back(profile: LinkProfile) -> 
     assert verdict(link, 50.0) == (None, False)
 
 
+@pytest.mark.parametrize("profile", PROFILES.values(), ids=PROFILES)
+def test_who_still_pulses_has_longer_to_come_back_but_not_for_ever(profile: LinkProfile) -> None:
+    link = connected(profile)
+    link.closed(1, 1.0)
+    now, step = 1.0, profile.reconnect_grace / 3
+    while link.fault(now) is None:
+        now += step
+        link.probed(1, now)
+    latest = 1.0 + max(profile.reconnect_grace, profile.stream_stuck_after)
+    assert latest <= now < latest + step
+    link.probed(1, now)
+    assert link.fault(now) is Fault.CONNECTION_CLOSED, "what was judged stays so"
+
+
+def test_pulses_of_other_sessions_or_after_a_goodbye_put_nothing_off() -> None:
+    link = connected()
+    link.closed(1, 1.0)
+    link.probed(2, 2.0)
+    link.probed(0, 2.0)
+    assert link.fault(1.0 + WIRED.reconnect_grace) is Fault.CONNECTION_CLOSED
+    left = connected()
+    left.closed(1, 1.0, said_goodbye=True)
+    left.probed(1, 1.0)
+    assert left.fault(1.0) is Fault.AGENT_STOPPED
+
+
 def test_a_goodbye_needs_no_waiting() -> None:
     link = connected()
     link.closed(1, 1.0, said_goodbye=True)

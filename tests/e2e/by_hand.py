@@ -11,7 +11,7 @@ from typing import Any
 
 from grpclib.client import Stream
 from grpclib.const import Cardinality
-from grpclib.exceptions import GRPCError, StreamTerminatedError
+from grpclib.exceptions import GRPCError, ProtocolError, StreamTerminatedError
 
 from piccolo.core.address import GRPC_PORT, parse_address
 from piccolo.core.pulse import PULSE, Pulse, encode
@@ -132,19 +132,17 @@ class Agent:
         request = connection.channel.request(
             SESSION, Cardinality.STREAM_STREAM, wire.AgentMessage, wire.MasterMessage
         )
+        stream = await request.__aenter__()
+        session = Session(stream, (self.address.host, self.address.port))
         try:
-            async with request as stream:
-                session = Session(stream, (self.address.host, self.address.port))
-                try:
-                    hello = wire.Hello(
-                        node_id=self.node_id, instance_id=self.instance_id, protocol=protocol
-                    )
-                    await session.say(extra, hello=hello)
-                    session.welcome = await session.hear("welcome")
-                    yield session
-                finally:
-                    session.close()
-                    with suppress(GRPCError, StreamTerminatedError):
-                        await stream.cancel()
+            hello = wire.Hello(
+                node_id=self.node_id, instance_id=self.instance_id, protocol=protocol
+            )
+            await session.say(extra, hello=hello)
+            session.welcome = await session.hear("welcome")
+            yield session
         finally:
+            session.close()
+            with suppress(GRPCError, StreamTerminatedError, ProtocolError):
+                await request.__aexit__(None, None, None)
             connection.close()

@@ -1,38 +1,63 @@
-"""Stories that take long, mostly by waiting, told at the same time.
+"""Stories that take long, mostly by waiting, told while other tests run.
 
-A story is a function that makes a lab of its own, lets something happen in it, and returns what a
-test wants to know. It runs in a thread; a test that asks for it waits for its end, and fails with
-it if it failed.
+A story is a function that makes a lab of its own, lets something happen in it, and returns what
+the tests want to know. `@story` makes a fixture of it. All stories that are going to be asked for
+begin with the first end-to-end test, each in a thread; who asks waits for the end, and fails with
+the story if it failed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+import threading
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future
 from typing import Any
 
 import pytest
 
 Tell = Callable[[], Any]
 
+_known: dict[str, Tell] = {}
+
 
 class Stories:
-    def __init__(self, told: Mapping[str, Future[Any]]) -> None:
-        self._told = told
+    def __init__(self, wanted: Iterable[str]) -> None:
+        self._told: dict[str, Future[Any]] = {name: Future() for name in wanted}
+        for name, told in self._told.items():
+            # A daemon: when the tests end early nobody waits for it. Its lab is removed all the
+            # same, see `tests.lab.reaper`.
+            threading.Thread(target=_tell, args=(name, told), name=name, daemon=True).start()
 
     def of(self, name: str) -> Any:
         return self._told[name].result()
 
 
-def begin(request: pytest.FixtureRequest, stories: Mapping[str, Tell]) -> Iterator[Stories]:
-    """Tell those of `stories` that a test of the module is going to ask for by a fixture's name."""
-    wanted = {
+def _tell(name: str, told: Future[Any]) -> None:
+    try:
+        told.set_result(_known[name]())
+    except BaseException as error:
+        told.set_exception(error)
+
+
+def story(tell: Tell) -> Any:
+    """A fixture of the function's name, which is unique among all stories."""
+    name = tell.__name__
+    assert name not in _known
+    _known[name] = tell
+
+    @pytest.fixture(scope="session", name=name)
+    def told(stories: Stories) -> Any:
+        return stories.of(name)
+
+    return told
+
+
+def wanted_by(items: Iterable[pytest.Item]) -> set[str]:
+    """The stories that these tests ask for; a test that is skipped asks for none."""
+    return {
         name
-        for item in request.session.items
-        if isinstance(item, pytest.Function) and item.path == request.path
-        if not any(mark.name == "skip" for mark in item.iter_markers())
+        for item in items
+        if isinstance(item, pytest.Function) and item.get_closest_marker("skip") is None
         for name in item.fixturenames
-        if name in stories
+        if name in _known
     }
-    with ThreadPoolExecutor(max(1, len(wanted))) as pool:
-        yield Stories({name: pool.submit(stories[name]) for name in wanted})

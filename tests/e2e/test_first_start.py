@@ -16,6 +16,8 @@ import yaml
 from tests.e2e.asking import eventually, nodes
 from tests.lab.cluster import LoopbackLab
 
+pytestmark = pytest.mark.slow
+
 NAMES = ["bay", "dock", "gate"]
 READS = (
     "get nodes -o wide",

@@ -14,6 +14,8 @@ from tests.e2e.asking import eventually, node, nodes
 from tests.lab.cluster import PORT, LoopbackLab
 from tests.lab.process import Proc
 
+pytestmark = pytest.mark.slow
+
 LISTED = """\
 discovery: {discovery}
 nodes:
@@ -48,6 +50,9 @@ class Cluster:
         time.sleep(0.1)  # it says last what takes a restart
         return master.output()[before:]
 
+    def wait(self, statuses: dict[str, str]) -> None:
+        eventually(lambda: self.statuses() == statuses, RECENT)
+
     def statuses(self) -> dict[str, str]:
         return {name: found["status"] for name, found in nodes(self.lab).items()}
 
@@ -64,13 +69,12 @@ def test_each_policy_lets_in_more() -> None:
     with LoopbackLab(["listed", "unlisted", "cloud"]) as lab:
         cluster = Cluster(lab)
         cluster.start("listed")
-        let_in = set()
+        let_in: set[str] = set()
         for discovery, name in (("listed", "listed"), ("cloud", "cloud"), ("any", "unlisted")):
             if let_in:
                 cluster.reread(LISTED.format(discovery=discovery))
             let_in.add(name)
-            wanted = {name: "Ready" if name in let_in else "Pending" for name in lab.names}
-            eventually(lambda wanted=wanted: cluster.statuses() == wanted, RECENT)
+            cluster.wait({name: "Ready" if name in let_in else "Pending" for name in lab.names})
 
 
 def test_an_unlisted_node_waits_until_it_is_approved(cluster: Cluster) -> None:

@@ -1,12 +1,11 @@
 """What only time can show: a minute of a bad network, of a Podman that hangs, of nothing at all.
 
-The minutes of all of them pass at the same time.
+Their minutes pass at the same time, while other tests run.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ from typing import Any
 import pytest
 
 from tests.e2e.asking import BACK, eventually
-from tests.e2e.stories import Stories, begin
+from tests.e2e.stories import story
 from tests.lab.cluster import Lab
 from tests.lab.watch import Change
 
@@ -41,6 +40,7 @@ class Told:
         return [f"{c.name}: {c.object['reason']}" for c in self.changes if c.status == "NotReady"]
 
 
+@story
 def lossy() -> Told:
     with Lab(3, podman=False) as lab:
         lab.start_master()
@@ -57,6 +57,7 @@ def lossy() -> Told:
         return told
 
 
+@story
 def hanging() -> Told:
     with Lab(1) as lab:
         lab.start_master(config=BUSY)
@@ -77,6 +78,7 @@ def hanging() -> Told:
         return told
 
 
+@story
 def idle() -> Told:
     with Lab(3) as lab:
         for podman in lab.podman.values():
@@ -109,32 +111,6 @@ def write_bytes(pid: int) -> int:
 
 def size_of(folder: Path) -> int:
     return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
-
-
-STORIES = {f.__name__: f for f in (lossy, hanging, idle)}
-
-
-@pytest.fixture(scope="module")
-def stories(request: pytest.FixtureRequest) -> Iterator[Stories]:
-    yield from begin(request, STORIES)
-
-
-@pytest.fixture(scope="module", name="lossy")
-def lossy_story(stories: Stories) -> Told:
-    found: Told = stories.of("lossy")
-    return found
-
-
-@pytest.fixture(scope="module", name="hanging")
-def hanging_story(stories: Stories) -> Told:
-    found: Told = stories.of("hanging")
-    return found
-
-
-@pytest.fixture(scope="module", name="idle")
-def idle_story(stories: Stories) -> Told:
-    found: Told = stories.of("idle")
-    return found
 
 
 def test_a_bad_network_is_not_a_dead_node(lossy: Told) -> None:

@@ -12,6 +12,8 @@ from tests.lab.cluster import LoopbackLab
 from tests.lab.net import Host
 from tests.lab.process import Proc
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def lab() -> Iterator[LoopbackLab]:

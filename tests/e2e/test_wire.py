@@ -23,6 +23,8 @@ from tests.e2e.asking import DETECTED, containers, events, eventually, node, nod
 from tests.e2e.by_hand import NEWER, NEWER_CASE, Agent, Session
 from tests.lab.cluster import PORT, LoopbackLab
 
+pytestmark = pytest.mark.slow
+
 WIRED = PROFILES["wired"]
 
 
@@ -264,7 +266,7 @@ async def pulsing(session: Session, seconds: float) -> None:
         await asyncio.sleep(0.1)
 
 
-async def test_forged_pulses_do_not_kill(lab: LoopbackLab) -> None:
+async def be_forged(lab: LoopbackLab) -> None:
     """A forger who knows the session's id, but not its key, says the highest number there is."""
     agent = Agent(lab.address, "forged")
     await agent.register()
@@ -280,7 +282,8 @@ async def test_forged_pulses_do_not_kill(lab: LoopbackLab) -> None:
         assert await there(lab, "forged") == "Ready"
 
 
-async def test_replayed_pulses_do_not_revive(lab: LoopbackLab) -> None:
+async def be_replayed(lab: LoopbackLab) -> None:
+    """A forger who has recorded what the node sent, and repeats it when the node is gone."""
     agent = Agent(lab.address, "replayed")
     await agent.register()
     async with agent.session() as session:
@@ -310,3 +313,9 @@ async def test_replayed_pulses_do_not_revive(lab: LoopbackLab) -> None:
         assert await there(lab, "replayed") == "Ready"
     assert "Silent" in [e["reason"] for e in await asyncio.to_thread(events, lab, "replayed")]
     assert set(await asyncio.to_thread(nodes, lab)) >= {"steady", "replayed"}
+
+
+async def test_forgers_neither_kill_nor_revive(lab: LoopbackLab) -> None:
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(be_forged(lab))
+        tasks.create_task(be_replayed(lab))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Sequence
+from contextlib import suppress
 
 from piccolo.core.errors import Conflict, Unavailable
 from piccolo.store.base import Change, Condition, Delete, Entry, Operation, Put, Snapshot
@@ -35,8 +36,10 @@ class MemoryStore:
         self.commits: list[Sequence[Operation]] = []  # all that came through
         self.away = ""  # why every call fails
         self.answers_lost = False  # commits come through, but the caller does not hear of it
+        self.late: list[tuple[Sequence[Operation], Sequence[Condition]]] | None = None
         self.gate = asyncio.Event()  # commits wait for it
         self.gate.set()
+        self._under_way: list[tuple[Sequence[Operation], Sequence[Condition]]] = []
         self._disk = disk
         self._log = ChangeLog(disk.revision, max_changes=100_000, max_bytes=1 << 30)
         self._closed = False
@@ -59,6 +62,9 @@ class MemoryStore:
         check(operations, conditions)
         await self._asked()
         await self.gate.wait()
+        if self.late is not None:
+            self.late.append((operations, conditions))
+            raise Unavailable("the store did not answer in time")
         for condition in conditions:
             entry = self._disk.entries.get(condition.key)
             if (found := entry.revision if entry else 0) != condition.revision:
@@ -101,6 +107,20 @@ class MemoryStore:
             self._disk.held = False
 
     # ---- what happens to it ----
+
+    def hold_up(self) -> None:
+        """Commits are under way for long; who made them gives up."""
+        self.late = []
+
+    def answer(self) -> None:
+        """Commits are answered again; those that are `late` are still under way."""
+        self._under_way, self.late = self.late or [], None
+
+    async def let_through(self) -> None:
+        """What was under way arrives at last."""
+        for operations, conditions in self._under_way:
+            with suppress(Conflict):
+                await self.commit(operations, conditions)
 
     def forced(self, key: str, value: bytes | None) -> None:
         """Somebody else changes a key."""

@@ -277,6 +277,9 @@ async def test_an_agent_that_takes_nothing_is_given_up(cluster: Cluster) -> None
     """Its stream is full: not even the goodbye gets through, and nobody waits for that."""
     tight = Configuration(http2_stream_window_size=65_535, http2_connection_window_size=65_535)
     async with agent(cluster, tight) as a:
+        await a.register(instance_id="run-1")
+        await asyncio.sleep(0.1)
+        tasks = len(asyncio.all_tasks())
         await a.hello()
         session = cluster.sessions.of_node("id-n1")
         assert session is not None
@@ -286,6 +289,7 @@ async def test_an_agent_that_takes_nothing_is_given_up(cluster: Cluster) -> None
             await asyncio.sleep(0.01)
         session.end()
         await until(lambda: cluster.sessions.of_node("id-n1") is None, 0.5)
+        await until(lambda: len(asyncio.all_tasks()) == tasks, 3)
         await until(lambda: state_of(cluster) == (NodeState.NOT_READY, "ConnectionClosed"), 3)
 
 

@@ -254,6 +254,29 @@ async def test_labels_set_at_the_same_time_are_all_kept() -> None:
 
 
 @virtual_time
+async def test_a_write_given_up_does_not_undo_a_newer_one_when_it_comes_through_late() -> None:
+    async with master() as world:
+        await world.register("n1")
+        world.store.hold_up()
+        with pytest.raises(Unavailable):
+            await world.cluster.nodes.label("n1", {"a": "old"}, [], overwrite=True)
+        world.store.answer()
+        await world.cluster.nodes.label("n1", {"a": "new"}, [], overwrite=True)
+        await world.store.let_through()
+        await asyncio.sleep(1)
+        assert labels(world) == {"a": "new"}
+
+        world.store.hold_up()
+        with pytest.raises(Unavailable):
+            await world.cluster.nodes.label("n1", {"a": "old"}, [], overwrite=True)
+        world.store.answer()
+        await world.cluster.remove("n1")
+        await world.store.let_through()
+        await asyncio.sleep(1)
+        assert world.cluster.state.nodes() == []
+
+
+@virtual_time
 async def test_a_removed_node_is_not_brought_back_by_what_was_asked_before() -> None:
     async with master() as world:
         await world.register("n1")

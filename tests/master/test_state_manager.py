@@ -150,6 +150,21 @@ async def test_a_slow_watcher_does_not_bring_back_what_is_gone() -> None:
 
 
 @virtual_time
+async def test_nor_does_a_quick_one() -> None:
+    """It reads of what is gone already before the state's own follower does."""
+    async with master() as world:
+        state = world.cluster.state
+        await asyncio.sleep(1)
+        start = state.revision
+        state.observe(keys.container("n", "1"), Container("1", "web"))
+        state.observe(keys.container("n", "1"), None)
+        async with aclosing(state.changes(keys.CONTAINER, start)) as quick:
+            for _ in range(2):
+                await anext(quick)
+                assert state.containers("n") == []
+
+
+@virtual_time
 async def test_what_is_gone_is_not_remembered_for_ever() -> None:
     async with master() as world:
         state = world.cluster.state

@@ -82,7 +82,7 @@ class Follower:
         self._changed = asyncio.Condition()
 
     async def follow(self) -> None:
-        async with aclosing(self._runtime.changes()) as changes:  # type: ignore[type-var]
+        async with aclosing(self._runtime.changes()) as changes:
             async for ids in changes:
                 found = await self._runtime.list(ids if self.sets else None)
                 async with self._changed:
@@ -240,7 +240,7 @@ class RuntimeContract:
 
     async def test_the_first_set_is_empty(self, world: World) -> None:
         await world.run("web")
-        async with aclosing(world.runtime.changes()) as changes:  # type: ignore[type-var]
+        async with aclosing(world.runtime.changes()) as changes:
             assert await anext(changes) == frozenset()
 
     async def test_a_follower_sees_everything(self, world: World) -> None:
@@ -299,7 +299,7 @@ class RuntimeContract:
 
     async def test_changes_can_be_left_at_any_moment(self, world: World) -> None:
         never_begun = world.runtime.changes()
-        await never_begun.aclose()  # type: ignore[attr-defined]
+        await never_begun.aclose()
         waiting = world.runtime.changes()
         await anext(waiting)
         task = asyncio.ensure_future(anext(waiting))
@@ -307,7 +307,7 @@ class RuntimeContract:
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
-        await waiting.aclose()  # type: ignore[attr-defined]
+        await waiting.aclose()
 
     # ---- what is used ----
 
@@ -332,7 +332,7 @@ class RuntimeContract:
         runtime = world.runtime
         id = await world.run("web")
         assert await runtime.version()
-        async with aclosing(runtime.changes()) as changes:  # type: ignore[type-var]
+        async with aclosing(runtime.changes()) as changes:
             await anext(changes)
             await world.go_away()
             with pytest.raises(Unavailable):

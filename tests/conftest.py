@@ -18,6 +18,14 @@ from pathlib import Path
 
 import pytest
 
+# Here, because other suites import them before the conftest.py beside them is read.
+pytest.register_assert_rewrite(
+    "tests.agent.world",
+    "tests.master.virtual_time",
+    "tests.master.world",
+    "tests.store.contract",
+)
+
 # Marker → the commands that it stands for, besides what `_why_not` asks the kernel.
 COMMANDS = {
     "needs_root": ("ip", "nft", "mount", "nsenter"),

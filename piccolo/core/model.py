@@ -104,6 +104,7 @@ class Node:
     role: NodeRole = NodeRole.SUB
     type: NodeType = NodeType.EMBEDDED
     labels: Mapping[str, str] = field(default_factory=dict)
+    told_labels: Mapping[str, str] = field(default_factory=dict)  # by the agent, when it came last
     link_profile: str = "wired"
     created_at: datetime | None = None
     admitted: bool = False

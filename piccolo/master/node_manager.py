@@ -144,7 +144,8 @@ class NodeManager:
                 name=request.name,
                 role=request.role,
                 type=request.type,
-                labels={**base.labels, **request.labels},
+                labels=_with_news(base.labels, base.told_labels, request.labels),
+                told_labels=request.labels,
                 link_profile=request.link or base.link_profile,
             )
         )
@@ -291,6 +292,16 @@ class NodeManager:
 
 
 GOOD_WHEN_TRUE = frozenset({"RuntimeReady"})
+
+
+def _with_news(
+    labels: Mapping[str, str], told: Mapping[str, str], tells: Mapping[str, str]
+) -> dict[str, str]:
+    """`labels` with what the agent now tells otherwise than before: what was changed by hand since
+    it came last stays so."""
+    dropped = {k for k, v in told.items() if k not in tells and labels.get(k) == v}
+    news = {k: v for k, v in tells.items() if told.get(k) != v}
+    return {k: v for k, v in labels.items() if k not in dropped} | news
 
 
 def _registered_message(node: Node, request: Registration) -> str:

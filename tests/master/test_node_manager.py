@@ -108,6 +108,17 @@ async def test_what_node_yaml_says_wins() -> None:
 
 
 @virtual_time
+async def test_labels_changed_by_hand_outlive_a_restart_of_the_agent() -> None:
+    async with master() as world:
+        first = await world.register("n1", labels={"a": "1", "b": "1", "c": "1"})
+        await world.cluster.nodes.label("n1", {"a": "2", "x": "y"}, ["b"], overwrite=True)
+        again = await world.register(
+            "n1", node_id=first.id, labels={"a": "1", "b": "1", "c": "2", "d": "1"}
+        )
+        assert again.labels == {"a": "2", "x": "y", "c": "2", "d": "1"}
+
+
+@virtual_time
 async def test_registering_again_changes_what_is_new_and_nothing_else() -> None:
     async with master() as world:
         first = await world.register("n1", labels={"a": "1"})
@@ -121,7 +132,7 @@ async def test_registering_again_changes_what_is_new_and_nothing_else() -> None:
         second = await world.register(
             "n1", node_id=first.id, labels={"b": "2"}, ip="10.0.0.8", facts=Facts(os="Debian 13")
         )
-        assert second.labels == {"a": "1", "b": "2"}
+        assert second.labels == {"b": "2"}, "the agent tells of no label a any more"
         assert second.created_at == first.created_at
         status = world.cluster.state.status(first.id)
         assert (status.ip, status.facts.os) == ("10.0.0.8", "Debian 13")

@@ -44,6 +44,7 @@ class Reporter:
             if runtime is None
             else "not asked yet",
         )
+        self.known = runtime is None  # whether `report` is what the runtime said, ever
         self.listener: Callable[[Delta, Condition | None], None] | None = None
         self.looked = asyncio.Event()  # the runtime was asked once, whatever it said
         self._runtime = runtime
@@ -82,7 +83,9 @@ class Reporter:
                         self._apply(self.report.difference_of(ids, found))
                         continue
                     # The stream has just begun, or it is time for a look at everything.
-                    self._apply(self.report.difference(await runtime.list()))
+                    found = await runtime.list()
+                    self.known = True
+                    self._apply(self.report.difference(found))
                     self._set_condition(True, "RuntimeAnswers", f"Podman {self.runtime_version}")
                     self.looked.set()
                     listed = time.monotonic()

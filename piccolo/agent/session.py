@@ -165,6 +165,9 @@ class Session:
             await stream.send_message(await self._outgoing.get())
 
     def _snapshot(self) -> None:
+        if not self._reporter.known:  # "none" would be untrue; what the master has may be right
+            self._told(Delta(), self._reporter.condition)
+            return
         self._queue(
             snapshot=wire.StatusSnapshot(
                 containers=[
@@ -195,15 +198,18 @@ class Session:
 
     async def _heartbeats(self) -> None:
         """One every interval, and one at once after an outage; an unacknowledged one ends it."""
+        oldest, since = 0, 0.0  # the first heartbeat that is not acknowledged, and its time
         while True:
             await self._beat()
-            sent = self._seq
+            if self._acked >= oldest:
+                oldest, since = self._seq, time.monotonic()
             prompt = self._beat_now.is_set()
             self._beat_now.clear()
             patience = _PROMPT if prompt else self._profile.stream_stuck_after
             interval = self._profile.heartbeat_interval
             await self._sleep(min(patience, interval))
-            if not self._beat_now.is_set() and self._acked < sent:
+            stuck = self._acked < oldest and time.monotonic() - since >= 0.9 * patience
+            if stuck and not self._beat_now.is_set():
                 raise Unavailable(f"the stream made no progress for {patience:g} s")
             await self._sleep(max(0.0, interval - patience))
 
@@ -230,6 +236,7 @@ class Session:
                 usage=usage,
                 digest=report.digest,
                 containers=len(report.containers),
+                unknown=not self._reporter.known,
                 container_usage=self._container_usage,
                 round_trip_ms=(pacer.rtt or 0.0) * 1000 if pacer is not None else 0.0,
             )

@@ -322,7 +322,7 @@ async def test_a_connection_that_breaks_ends_its_session(cluster: Cluster) -> No
     assert state_of(cluster)[0] is NodeState.READY, "it has a moment to come back"
 
 
-@pytest.mark.parametrize("when", (0, 2, 5, 9, 14, 20, 30, 45))
+@pytest.mark.parametrize("when", [0, 2, 5, 9, 14, 20, 30, 45])
 async def test_a_master_that_stops_at_any_moment_leaves_nothing_running(
     tmp_path: Path, when: int
 ) -> None:

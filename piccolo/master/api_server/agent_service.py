@@ -182,7 +182,8 @@ class AgentService(wire.NodeAgentServiceBase):
         )
         session.send(wire.MasterMessage(heartbeat_ack=wire.HeartbeatAck(seq=session.message_seq)))
         report = self._c.reports.of(session.node_id)
-        if (beat.digest, beat.containers) != (report.digest, len(report.containers)):
+        told = (beat.digest, beat.containers)
+        if not beat.unknown and told != (report.digest, len(report.containers)):
             session.send(_resync("the digests differ"))
 
     def _on_delta(self, session: Session, delta: wire.StatusDelta) -> None:

@@ -456,6 +456,11 @@ class Beat(betterproto2.Message):
     of the newest pulse that was answered; 0: none yet
     """
 
+    unknown: "bool" = betterproto2.field(6, betterproto2.TYPE_BOOL)
+    """
+    the runtime did not say yet what it runs: the digest means nothing
+    """
+
 
 default_message_pool.register_message("piccolo.v1", "Beat", Beat)
 

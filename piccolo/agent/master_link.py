@@ -72,6 +72,7 @@ class MasterLink:
         self._registered = False
         self._session: Session | None = None
         self._last_error = ""
+        self._leaving = False
 
     async def run(self) -> None:
         """Until the master takes this node out of the cluster, then return.
@@ -105,7 +106,8 @@ class MasterLink:
 
     def _complain(self, message: str) -> None:
         """Once per new trouble: an agent may be without its master for weeks."""
-        level = logging.DEBUG if message == self._last_error else logging.WARNING
+        known = self._leaving or message == self._last_error
+        level = logging.DEBUG if known else logging.WARNING
         log.log(level, "no session with the master: %s; trying again", message)
         self._last_error = message
 
@@ -175,6 +177,7 @@ class MasterLink:
 
     async def say_goodbye(self) -> None:
         """The agent stops: tell the master, if there is one, and give it a moment to leave."""
+        self._leaving = True
         if self._session is not None:
             self._session.say_goodbye("AgentStopping", "the agent is stopping")
             await asyncio.sleep(0.1)

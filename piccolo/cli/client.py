@@ -15,7 +15,7 @@ from piccolo.cli.output import say
 from piccolo.core.address import GRPC_PORT, Address, parse_address
 from piccolo.core.errors import InvalidSpec, Unavailable
 from piccolo.rpc import wire
-from piccolo.rpc.client import dial
+from piccolo.rpc.client import Connection, dial
 from piccolo.rpc.errors import from_rpc
 
 T = TypeVar("T")
@@ -35,7 +35,20 @@ def masters(given: Sequence[str] | None) -> list[Address]:
     if not texts:
         texts = _from_context_file()
     parts = [p.strip() for text in texts for p in text.split(",") if p.strip()]
-    return [parse_address(p, GRPC_PORT) for p in parts or ["127.0.0.1"]]
+    try:
+        return [parse_address(p, GRPC_PORT) for p in parts or ["127.0.0.1"]]
+    except InvalidSpec as error:
+        source = "--master" if given else "$PICCOLO_MASTER or the context file"
+        raise InvalidSpec(f"{source}: {error}") from None
+
+
+async def _dial(addresses: Sequence[Address], timeout: float) -> Connection:
+    try:
+        return await dial(addresses, timeout=timeout)
+    except Unavailable as error:
+        raise Unavailable(
+            f"{error}; is a master running there? Name another with --master or $PICCOLO_MASTER"
+        ) from error
 
 
 def context_file() -> Path:
@@ -68,7 +81,7 @@ def call(given: Sequence[str] | None, timeout: float, make: Callable[[Stub], Awa
     """One call. Raises our errors, `Unavailable` naming every address that was tried."""
 
     async def once() -> T:
-        connection = await dial(masters(given), timeout=timeout)
+        connection = await _dial(masters(given), timeout)
         try:
             async with asyncio.timeout(timeout):
                 return await make(Stub(connection.channel))
@@ -103,13 +116,16 @@ def watch(
                 say(f"{error}; trying again")
             await asyncio.sleep(0.5)
 
-    asyncio.run(follow())
+    try:
+        asyncio.run(follow())
+    except asyncio.CancelledError:  # by Ctrl-C, while grpclib had cancelled something too
+        raise KeyboardInterrupt from None
 
 
 async def _responses(
     addresses: Sequence[Address], timeout: float, request: wire.WatchRequest
 ) -> AsyncIterator[wire.WatchResponse]:
-    connection = await dial(addresses, timeout=timeout)
+    connection = await _dial(addresses, timeout)
     try:
         async for response in Stub(connection.channel).watch(request):
             yield response

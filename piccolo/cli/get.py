@@ -41,7 +41,7 @@ def nodes(
         NODES.follow(master, timeout, output, filter=selector)
     request = wire.GetNodesRequest(filter=selector)
     reply = client.call(master, timeout, lambda stub: stub.get_nodes(request))
-    NODES.print(reply.nodes, reply.view, output)
+    NODES.print(reply.nodes, reply.view, output, selector=selector)
 
 
 @app.command()
@@ -90,7 +90,7 @@ def containers(
         CONTAINERS.follow(master, timeout, output, filter=selector, node=node)
     request = wire.GetContainersRequest(node=node, filter=selector)
     reply = client.call(master, timeout, lambda stub: stub.get_containers(request))
-    CONTAINERS.print(reply.containers, reply.view, output)
+    CONTAINERS.print(reply.containers, reply.view, output, selector=selector)
 
 
 @app.command()

@@ -23,8 +23,15 @@ class Kind(Generic[T]):
     name: Callable[[T], str]
     none: str  # what is said when there are none
 
-    def print(self, items: Sequence[T], view: wire.ViewInfo | None, output: Output) -> None:
-        """A list in any of the formats."""
+    def print(
+        self,
+        items: Sequence[T],
+        view: wire.ViewInfo | None,
+        output: Output,
+        *,
+        selector: str = "",
+    ) -> None:
+        """A list in any of the formats; `selector`: by what it was selected, if it was."""
         if view is not None:
             warn_if_degraded(view.degraded, view.message)
         if output in (Output.JSON, Output.YAML):
@@ -35,7 +42,7 @@ class Kind(Generic[T]):
         elif items:
             Table(self.columns, output is Output.WIDE).print(items)
         else:
-            say(self.none)
+            say(f"nothing matches {selector}" if selector else self.none)
 
     def follow(
         self, master: Sequence[str] | None, timeout: float, output: Output, **wanted: Any

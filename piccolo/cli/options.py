@@ -37,7 +37,7 @@ SelectorOption = Annotated[
         "-l",
         "--selector",
         metavar="SELECTOR",
-        help='Labels and fields, e.g. "zone=front,arch!=arm64,.status=Ready".',
+        help='Labels and fields, e.g. "zone=front,.arch!=arm64,.status=Ready".',
     ),
 ]
 NodeOption = Annotated[str, typer.Option("--node", metavar="NODE", help="Only of this node.")]

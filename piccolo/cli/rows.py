@@ -9,7 +9,7 @@ from piccolo.cli.output import Column, age, size
 from piccolo.rpc import wire
 
 
-def _time(value: datetime | None) -> str | None:
+def time_text(value: datetime | None) -> str | None:
     return value.isoformat(timespec="milliseconds").replace("+00:00", "Z") if value else None
 
 
@@ -49,7 +49,7 @@ def _reason(n: wire.Node) -> str:
 
 NODE_COLUMNS: list[Column[wire.Node]] = [
     Column("NAME", lambda n: n.name),
-    Column("STATUS", node_status, colour=node_colour, width=12),
+    Column("STATUS", node_status, colour=node_colour, width=15),
     Column("REASON", _reason, width=16),
     Column("ROLE", lambda n: _word(n.role)),
     Column("TYPE", lambda n: _word(n.type)),
@@ -63,7 +63,7 @@ NODE_COLUMNS: list[Column[wire.Node]] = [
     Column("LINK", lambda n: n.link_profile, wide=True),
     Column(
         "RTT",
-        lambda n: f"{n.link.round_trip_ms:.1f}ms" if n.link else "",
+        lambda n: f"{n.link.round_trip_ms:.1f}ms" if n.link and n.link.round_trip_ms else "",
         wide=True,
         volatile=True,
     ),
@@ -93,13 +93,13 @@ def node_dict(n: wire.Node) -> dict[str, Any]:
         "status": state_word(n.status),
         "reason": n.reason,
         "message": n.message,
-        "since": _time(n.since),
+        "since": time_text(n.since),
         "role": _word(n.role),
         "type": _word(n.type),
         "ip": n.ip,
         "labels": dict(n.labels),
-        "createdAt": _time(n.created_at),
-        "lastHeartbeat": _time(n.last_heartbeat),
+        "createdAt": time_text(n.created_at),
+        "lastHeartbeat": time_text(n.last_heartbeat),
         "generation": n.generation,
         "revision": n.revision,
         "resources": {"cpuCores": r.cpu_cores, "memoryMb": r.memory_mb, "diskGb": r.disk_gb}
@@ -112,7 +112,7 @@ def node_dict(n: wire.Node) -> dict[str, Any]:
                 "status": c.status,
                 "reason": c.reason,
                 "message": c.message,
-                "since": _time(c.since),
+                "since": time_text(c.since),
             }
             for c in n.conditions
         ],
@@ -191,9 +191,9 @@ def container_dict(c: wire.Container) -> dict[str, Any]:
         "health": s.health,
         "exitCode": s.exit_code,
         "restarts": s.restarts,
-        "createdAt": _time(s.created_at),
-        "startedAt": _time(s.started_at),
-        "finishedAt": _time(s.finished_at),
+        "createdAt": time_text(s.created_at),
+        "startedAt": time_text(s.started_at),
+        "finishedAt": time_text(s.finished_at),
         "pod": s.pod,
         "labels": dict(s.labels),
         "stale": c.stale,
@@ -232,7 +232,7 @@ EVENT_COLUMNS: list[Column[wire.Event]] = [
 def event_dict(e: wire.Event) -> dict[str, Any]:
     return {
         "id": e.id,
-        "time": _time(e.time),
+        "time": time_text(e.time),
         "severity": _word(e.severity),
         "kind": e.kind,
         "subject": e.subject,
@@ -267,7 +267,7 @@ def _percent(value: float) -> str:
 
 TOP_NODE_COLUMNS: list[Column[wire.Node]] = [
     Column("NAME", lambda n: n.name),
-    Column("STATUS", node_status, colour=node_colour, width=12),
+    Column("STATUS", node_status, colour=node_colour, width=15),
     Column("CPU", lambda n: _percent(n.usage.cpu_percent) if n.usage else ""),
     Column("LOAD/CORE", lambda n: f"{n.usage.load_per_core:.2f}" if n.usage else ""),
     Column("MEMORY", lambda n: size(n.usage.memory_used_mb * 1024 * 1024) if n.usage else ""),

@@ -42,7 +42,7 @@ def _status_dict(reply: wire.GetClusterStatusResponse) -> dict[str, object]:
         "master": {
             "version": cluster.master_version,
             "addresses": list(cluster.master_addresses),
-            "startedAt": reply.started_at.isoformat() if reply.started_at else None,
+            "startedAt": rows.time_text(reply.started_at),
             "residentKb": reply.master_resident_kb,
             "store": reply.store,
             "degraded": view.degraded,

@@ -38,7 +38,7 @@ def nodes(
         NODES_IN_USE.follow(master, timeout, output, filter=selector, usage=True)
     request = wire.GetNodesRequest(filter=selector)
     reply = client.call(master, timeout, lambda stub: stub.get_nodes(request))
-    NODES_IN_USE.print(reply.nodes, reply.view, output)
+    NODES_IN_USE.print(reply.nodes, reply.view, output, selector=selector)
 
 
 @app.command()
@@ -58,4 +58,4 @@ def containers(
     reply = client.call(master, timeout, lambda stub: stub.get_containers(request))
     running = [c for c in reply.containers if c.status and c.status.state == "running"]
     running.sort(key=lambda c: c.usage.cpu_percent if c.usage else 0.0, reverse=True)
-    CONTAINERS_IN_USE.print(running, reply.view, output)
+    CONTAINERS_IN_USE.print(running, reply.view, output, selector=selector)

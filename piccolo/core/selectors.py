@@ -2,7 +2,7 @@
 
 The grammar is Kubernetes' equality form, with fields beside labels::
 
-    zone=front,arch!=arm64,canary,!old,.status=Ready
+    zone=front,.arch!=arm64,canary,!old,.status=Ready
 
 Terms are joined by commas and all must hold. `key` asks for a label, `.field` for a field of the
 object. Two equal signs mean the same as one. A field that does not exist is an error, a label

@@ -130,7 +130,14 @@ class MonitoringServer:
         link.opened(generation, now)
         self._opened_at[node.id] = now
         self._datagrams.pop(node.id, None)
-        self._set_live(node.id, connected=True, generation=generation, peer=peer, suspect=False)
+        self._set_live(
+            node.id,
+            connected=True,
+            suspect=False,
+            generation=generation,
+            peer=peer,
+            last_heartbeat=self._clock.utc(),
+        )
         self._suspects.discard(node.id)
         self._nodes.link_restored(node.id)
         self._wake.set()
@@ -228,6 +235,7 @@ class MonitoringServer:
                 node_id, connected=False, last_heartbeat=self._last_sign(node_id, link, now)
             )
             self._nodes.fault(node_id, fault, link.explain(fault, now))
+            self.keep_heartbeats()  # when it was last seen is worth as much as that it is lost
         elif fault is None and lost and link.open and not link.suspect(now):
             self._set_live(node_id, connected=True)
             self._nodes.link_restored(node_id)

@@ -150,7 +150,12 @@ class NodeManager:
             )
         )
         await self._write(node.id, node)
-        told = {"ip": request.ip, "resources": request.resources, "facts": request.facts}
+        listed = self._listed.get(request.name)
+        ip = (listed.ip if listed else "") or request.ip
+        if known is None and ip != request.ip:
+            text = f"node.yaml has {ip}, the agent speaks from {request.ip}; the former is shown"
+            self._event(node, Severity.WARNING, "AddressDiffers", text)
+        told = {"ip": ip, "resources": request.resources, "facts": request.facts}
         if self._state.get(keys.status(node.id), NodeStatus) is None:
             waits = f"waits for approval: piccolo approve {request.name}"
             now = self._clock.utc()

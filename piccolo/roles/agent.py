@@ -66,6 +66,7 @@ async def run(settings: AgentSettings) -> None:
             stopping = tasks.create_task(stop.wait(), name="stop signal")
             await asyncio.wait((master, stopping), return_when=asyncio.FIRST_COMPLETED)
             if stop.is_set():
+                log.info("stopping")
                 await link.say_goodbye()
             for task in (*background, master, stopping):
                 task.cancel()

@@ -51,7 +51,8 @@ def from_rpc(error: BaseException, whom: str) -> e.PiccoloError:
     if isinstance(error, TimeoutError):
         return e.Unavailable(f"{whom} did not answer in time")
     if isinstance(error, OSError):
-        reason = os.strerror(error.errno).lower() if error.errno else str(error)
+        number = error.errno or 0  # below 0: the resolver's own
+        reason = os.strerror(number).lower() if number > 0 else error.strerror or str(error)
         return e.Unavailable(f"cannot reach {whom}: {reason}")
     return e.PiccoloError(f"{whom}: {error}")
 

@@ -8,7 +8,9 @@ detail. Authentication and roles belong here too.
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
+import os
 import ssl
 from collections.abc import Collection
 from contextvars import ContextVar
@@ -52,9 +54,11 @@ class GrpcServer:
         try:
             await self._server.start(host, port, ssl=self._tls, reuse_address=True)
         except OSError as error:
+            taken = error.errno == errno.EADDRINUSE
             raise Unavailable(
-                f"cannot listen on {host}:{port}: {error.strerror or error};"
-                " is another master running? Choose another address with --listen"
+                f"cannot listen on {host}:{port}: {os.strerror(error.errno or 0).lower()};"
+                f"{' is another master running?' if taken else ''}"
+                " choose another address with --listen"
             ) from error
         listening = self._server._server
         sockets = listening.sockets if isinstance(listening, asyncio.Server) else ()

@@ -108,6 +108,18 @@ async def test_what_node_yaml_says_wins() -> None:
 
 
 @virtual_time
+async def test_the_address_in_node_yaml_is_the_one_that_is_shown() -> None:
+    async with master() as world:
+        listed = [ListedNode("n1", ip="10.0.0.1"), ListedNode("n2", ip="10.0.0.2")]
+        await world.cluster.nodes.configure(Discovery.LISTED, listed)
+        other = await world.register("n1", ip="10.9.9.9")
+        same = await world.register("n2", ip="10.0.0.2")
+        assert world.cluster.state.status(other.id).ip == "10.0.0.1"
+        assert world.cluster.state.status(same.id).ip == "10.0.0.2"
+        assert [e.subject for e in world.events("AddressDiffers")] == ["n1"]
+
+
+@virtual_time
 async def test_labels_changed_by_hand_outlive_a_restart_of_the_agent() -> None:
     async with master() as world:
         first = await world.register("n1", labels={"a": "1", "b": "1", "c": "1"})

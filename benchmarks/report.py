@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from benchmarks.figures import Figure, Plan, Result
 
+OF_EACH = ("date", "before the first measurement")  # of the machine: differ from part to part
 HEADINGS = ["what", "target", "median", "min–max", "runs", "remarks"]
 
 
@@ -32,7 +33,7 @@ def terminal(figures: Sequence[Figure]) -> str:
 
 def document(results: Sequence[Result], methods: Mapping[str, str]) -> str:
     """The whole of docs/benchmarks.md. `methods`: name of the benchmark → how it measures."""
-    machine = results[0].machine if results else {}
+    machine = {k: v for k, v in (results[0].machine if results else {}).items() if k not in OF_EACH}
     parts = [
         "# Benchmarks",
         "Written by `./dev bench`; do not edit. Figures in brackets are the design's limits. The"
@@ -44,10 +45,16 @@ def document(results: Sequence[Result], methods: Mapping[str, str]) -> str:
         _table(HEADINGS, [figure.cells() for result in results for figure in result.figures]),
         "## How it is measured",
     ]
-    measured = {result.name: extent(result.plan) for result in results}
+    measured = {result.name: f"{extent(result.plan)}{_when(result.machine)}" for result in results}
     for name, text in methods.items():
         parts += [f"### `./dev bench {name}`", text, measured.get(name, "Not measured yet.")]
     return "\n\n".join(parts) + "\n"
+
+
+def _when(machine: Mapping[str, str]) -> str:
+    """When that part was measured, and beside what: the machine is not always quiet."""
+    shown = [machine[key] for key in OF_EACH if key in machine]
+    return f" Measured {'; before it: '.join(shown)}." if shown else ""
 
 
 def _table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

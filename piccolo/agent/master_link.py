@@ -25,6 +25,7 @@ from piccolo.core.model import NodeRole, NodeType
 from piccolo.rpc import convert, wire
 from piccolo.rpc.client import Connection, dial
 from piccolo.rpc.errors import from_rpc
+from piccolo.rpc.isolated import isolated
 
 log = logging.getLogger(__name__)
 
@@ -84,7 +85,7 @@ class MasterLink:
         while True:
             began = time.monotonic()
             try:
-                await self._connect()
+                await isolated(self._connect())
             except SessionEnded as ended:
                 if ended.final:
                     log.warning("%s; start the agent again to join anew", ended)

@@ -17,6 +17,7 @@ from piccolo.core.errors import InvalidSpec, Unavailable
 from piccolo.rpc import wire
 from piccolo.rpc.client import Connection, dial
 from piccolo.rpc.errors import from_rpc
+from piccolo.rpc.isolated import isolated
 
 T = TypeVar("T")
 Stub = wire.ApiServerServiceStub
@@ -105,11 +106,16 @@ def watch(
     async def follow() -> NoReturn:
         addresses = masters(given)
         connected_once = False
+
+        async def listen() -> None:
+            nonlocal connected_once
+            async for response in _responses(addresses, timeout, request):
+                connected_once = True
+                show(response)
+
         while True:
             try:
-                async for response in _responses(addresses, timeout, request):
-                    connected_once = True
-                    show(response)
+                await isolated(listen())
             except Unavailable as error:
                 if not connected_once:
                     raise

@@ -48,7 +48,9 @@ class EtcdUrl:
     def parse(cls, text: str) -> EtcdUrl:
         """Raises `InvalidSpec` saying what is wrong with it, without repeating a password."""
         try:
-            parts = urlsplit(text)
+            # Python from some version on refuses brackets that are not one host's; we have several.
+            parts = urlsplit(text.replace("[", "%5B").replace("]", "%5D"))
+            parts = parts._replace(netloc=parts.netloc.replace("%5B", "[").replace("%5D", "]"))
         except ValueError as error:
             raise InvalidSpec(f"not the address of an etcd store ({error}), {_EXAMPLE}") from None
         if parts.scheme not in ("etcd", "etcds"):

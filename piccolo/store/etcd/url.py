@@ -51,6 +51,8 @@ class EtcdUrl:
             # Python from some version on refuses brackets that are not one host's; we have several.
             parts = urlsplit(text.replace("[", "%5B").replace("]", "%5D"))
             parts = parts._replace(netloc=parts.netloc.replace("%5B", "[").replace("%5D", "]"))
+            if parts.netloc.count("[") != parts.netloc.count("]"):
+                raise ValueError("a bracket is missing")
         except ValueError as error:
             raise InvalidSpec(f"not the address of an etcd store ({error}), {_EXAMPLE}") from None
         if parts.scheme not in ("etcd", "etcds"):

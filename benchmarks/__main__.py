@@ -20,6 +20,7 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from benchmarks import imports, machine, report
+from benchmarks.abuse import abuse
 from benchmarks.client import client
 from benchmarks.containers import containers, weak_machine
 from benchmarks.crowd import crowd
@@ -53,6 +54,7 @@ BENCHMARKS = {
     "busy": Benchmark(busy, PODMAN),
     "lossy": Benchmark(lossy, NETWORK),
     "crowd": Benchmark(crowd),
+    "abuse": Benchmark(abuse),
 }
 FAILED = "it failed"
 DOCUMENT = ROOT / "docs" / "benchmarks.md"

@@ -1,6 +1,10 @@
 """Many simulated agents in one process: real sessions, pulses and reports, no machines behind them.
 
-python -m benchmarks.swarm --master 127.0.0.1:50051 --count 500 --seconds 60
+PICCOLO_TOKEN=piccolo1.… python -m benchmarks.swarm --master 127.0.0.1:50051 --data DIR --count 500
+
+They join with a token of so many uses, each with a key of its own, and keep what they got in
+`--data`: started again on it they only connect. Their keys are made before the clock starts, with
+`prepared` on the output when it does: on real machines each makes its own, all at once.
 """
 
 from __future__ import annotations
@@ -8,15 +12,22 @@ from __future__ import annotations
 import argparse
 import asyncio
 import hashlib
+import os
 import random
 from dataclasses import dataclass
+from pathlib import Path
 
+from piccolo.agent.enrolment import Enrolment
 from piccolo.agent.master_link import MasterLink, Membership
+from piccolo.agent.pki import Pki
 from piccolo.agent.pulser import Pulser
 from piccolo.agent.reporter import Reporter
 from piccolo.agent.session import Machine
 from piccolo.core.address import Address, parse_address
 from piccolo.core.model import Facts, NodeRole, NodeType, Resources, Usage
+from piccolo.security.request import prepare
+
+PREPARED = "prepared"
 
 
 @dataclass(slots=True)
@@ -39,9 +50,18 @@ def _usage() -> Usage:
     )
 
 
-async def simulate(master: Address, number: int) -> None:
+def prepared(data: Path, count: int) -> list[Pki]:
+    """The keys and requests of so many agents."""
+    return [Pki(prepare(data / _name(number))) for number in range(count)]
+
+
+def _name(number: int) -> str:
+    return f"sim{number:04d}"
+
+
+async def simulate(master: Address, number: int, pki: Pki, token: str) -> None:
     """One agent, for ever."""
-    name = f"sim{number:04d}"
+    name = _name(number)
     reporter, pulser = Reporter(None), Pulser()
     link = MasterLink(
         [master],
@@ -56,18 +76,20 @@ async def simulate(master: Address, number: int) -> None:
         ),
         reporter,
         pulser,
+        pki,
+        Enrolment(pki, token, ""),
     )
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(pulser.run())
         tasks.create_task(link.run())
 
 
-async def swarm(master: Address, count: int, seconds: float) -> None:
-    """`count` agents for `seconds` seconds."""
+async def swarm(master: Address, pkis: list[Pki], token: str, seconds: float) -> None:
+    """An agent for each of `pkis`, for `seconds` seconds."""
     try:
         async with asyncio.timeout(seconds), asyncio.TaskGroup() as tasks:
-            for number in range(count):
-                tasks.create_task(simulate(master, number))
+            for number, pki in enumerate(pkis):
+                tasks.create_task(simulate(master, number, pki, token))
     except TimeoutError:
         pass
 
@@ -77,10 +99,15 @@ def main() -> None:
     parser.add_argument("--master", default="127.0.0.1:50051")
     parser.add_argument("--count", type=int, default=500)
     parser.add_argument("--seconds", type=float, default=60.0)
+    parser.add_argument("--data", type=Path, required=True, metavar="DIR")
     args = parser.parse_args()
     import uvloop
 
-    uvloop.run(swarm(parse_address(args.master, 50051), args.count, args.seconds))
+    args.data.mkdir(parents=True, exist_ok=True)
+    pkis = prepared(args.data, args.count)
+    print(PREPARED, flush=True)
+    token = os.environ.get("PICCOLO_TOKEN", "")
+    uvloop.run(swarm(parse_address(args.master, 50051), pkis, token, args.seconds))
 
 
 if __name__ == "__main__":

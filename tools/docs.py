@@ -24,6 +24,7 @@ from piccolo.core.model import NodeState
 from piccolo.core.node_states import LINK_FAULTS, TRANSITIONS, Fault, Trigger, diagram
 from piccolo.core.pulse import Pacer
 from piccolo.core.shortage import Thresholds
+from tools import workload_docs
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 
@@ -227,6 +228,7 @@ SECTIONS: Mapping[str, Callable[[], str]] = {
     "link-profiles": _link_profiles,
     "link-calm": _link_calm,
     "link-outages": _link_outages,
+    **workload_docs.SECTIONS,
 }
 
 

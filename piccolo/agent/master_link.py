@@ -1,4 +1,4 @@
-"""The agent's way to its master: find it, register, hold a session, and do so again for ever.
+"""The agent's way to its master: find it, join, register, hold a session, and so again for ever.
 
 Pauses between attempts grow with jitter up to the link profile's cap (N6). While the agent waits,
 its pulses probe the way (see `pulser`), and an answer ends the wait.
@@ -9,28 +9,37 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+import re
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from piccolo.agent.enrolment import CALL, DIAL, Enrolment
+from piccolo.agent.pki import Pki
 from piccolo.agent.pulser import Pulser
+from piccolo.agent.renewal import Renewal
 from piccolo.agent.reporter import Reporter
 from piccolo.agent.session import Machine, Session, SessionEnded
 from piccolo.core.address import Address
 from piccolo.core.backoff import pause
-from piccolo.core.errors import Conflict, InvalidSpec, NotFound, PermissionDenied, PiccoloError
+from piccolo.core.errors import (
+    CertificateRefused,
+    Conflict,
+    InvalidSpec,
+    NotFound,
+    PermissionDenied,
+    PiccoloError,
+)
 from piccolo.core.liveness import PROFILES
 from piccolo.core.model import NodeRole, NodeType
 from piccolo.rpc import convert, wire
 from piccolo.rpc.client import Connection, dial
-from piccolo.rpc.errors import from_rpc
 from piccolo.rpc.isolated import isolated
 
 log = logging.getLogger(__name__)
 
-_DIAL = 3.0  # s per address
-_CALL = 10.0  # s
+_REFUSED_CAP = 60.0  # s between attempts of a node that is refused
 _STEADY = 10.0  # s: a session that lasted so long was a success; the back-off begins anew
 
 
@@ -63,6 +72,8 @@ class MasterLink:
         machine: Machine,
         reporter: Reporter,
         pulser: Pulser,
+        pki: Pki,
+        enrolment: Enrolment,
     ) -> None:
         self._masters = list(masters)
         self._membership = membership
@@ -70,6 +81,11 @@ class MasterLink:
         self._machine = machine
         self._reporter = reporter
         self._pulser = pulser
+        self._pki = pki
+        self._enrolment = enrolment
+        self._rejoined = False
+        self._only_by_token = False
+        self._refused = False
         self._registered = False
         self._session: Session | None = None
         self._last_error = ""
@@ -82,13 +98,14 @@ class MasterLink:
         """
         await self._reporter.looked.wait()  # so that the first report is complete
         attempt = 0
-        while True:
+        while not self._leaving:
             began = time.monotonic()
+            self._refused = False
             try:
                 await isolated(self._connect())
             except SessionEnded as ended:
                 if ended.final:
-                    log.warning("%s; start the agent again to join anew", ended)
+                    log.warning("%s; to join anew, start the agent with a new token", ended)
                     return
                 self._complain(str(ended))
             except NotFound as error:
@@ -97,6 +114,7 @@ class MasterLink:
             except (Conflict, InvalidSpec, PermissionDenied) as error:
                 if not self._identity.cluster_id:
                     raise
+                self._refused = True
                 self._complain(str(error))
             except PiccoloError as error:
                 self._complain(str(error))
@@ -107,14 +125,18 @@ class MasterLink:
 
     def _complain(self, message: str) -> None:
         """Once per new trouble: an agent may be without its master for weeks."""
-        known = self._leaving or message == self._last_error
+        trouble = re.sub(r"\d+", "0", message)  # "wait 9 s", or a minute later, is nothing new
+        known = self._leaving or trouble == self._last_error
         level = logging.DEBUG if known else logging.WARNING
         log.log(level, "no session with the master: %s; trying again", message)
-        self._last_error = message
+        self._last_error = trouble
 
     async def _wait(self, attempt: int) -> None:
         pacer = self._pulser.pacer  # has the profile that the master chose, after the first session
         cap = (pacer.profile if pacer else PROFILES[self._membership.link]).backoff_cap
+        if self._refused:  # only a person can help: do not fill the master's audit trail
+            await asyncio.sleep(pause(attempt, random.random(), cap=max(cap, _REFUSED_CAP)))
+            return
         self._pulser.answered.clear()
         try:
             async with asyncio.timeout(pause(attempt, random.random(), cap=cap)):
@@ -125,13 +147,55 @@ class MasterLink:
             pass
 
     async def _connect(self) -> None:
-        connection = await dial(self._masters, timeout=_DIAL)
+        held = self._pki.held
+        if held is None:
+            await self._join()
+        elif held.not_after < time.time():
+            await self._regain("the certificate of this node has expired")
+        try:
+            await self._session_with_master()
+        except CertificateRefused as error:
+            await self._regain(str(error))
+        except PermissionDenied as error:
+            if not self._enrolment.has_token or self._rejoined:
+                raise
+            self._rejoined = True  # the token is good for one attempt
+            log.warning("%s; joining again with the token", error)
+            await self._join()
+
+    async def _join(self) -> None:
+        reply = await self._enrolment.join(self._masters, self._registration)
+        self._has_registered(reply)
+
+    async def _regain(self, trouble: str) -> None:
+        """A new certificate by the one that is no longer taken; else by a token, if there is one.
+
+        Raises `PermissionDenied` with the master's reason.
+        """
+        if not self._only_by_token:
+            try:
+                await self._enrolment.renew_expired(self._masters)
+                return
+            except PermissionDenied as error:
+                if not self._enrolment.has_token:
+                    raise PermissionDenied(
+                        f"{trouble}, and the master gives no other: {error}; start the agent with"
+                        " --token (`piccolo token create` on the master)"
+                    ) from error
+                # Each refusal blocks our address for longer: the token would never get through.
+                self._only_by_token = True
+        await self._join()
+        self._only_by_token = False
+
+    async def _session_with_master(self) -> None:
+        connection = await dial(self._masters, timeout=DIAL, tls=self._pki.context())
         try:
             await self._hold(connection)
-        except PiccoloError:
-            raise
+        except PiccoloError as error:
+            explained = connection.explain(error)
+            raise explained if isinstance(explained, CertificateRefused) else error from error
         except Exception as error:
-            raise from_rpc(error, str(connection.address)) from error
+            raise connection.explain(error) from error
         finally:
             self._session = None
             connection.close()
@@ -142,33 +206,41 @@ class MasterLink:
         # The address that answered is tried first next time.
         self._masters.sort(key=lambda address: address != connection.address)
         self._session = Session(
-            connection, self._machine, self._reporter, self._pulser, self._joined
+            connection,
+            self._machine,
+            self._reporter,
+            self._pulser,
+            self._joined,
+            Renewal(self._pki, self._enrolment, connection),
         )
         await self._session.run()
 
     async def _register(self, connection: Connection) -> None:
+        stub = wire.NodeAgentServiceStub(connection.channel)
+        request = self._registration(connection.local_host())
+        self._has_registered(await stub.register_node(request, timeout=CALL))
+
+    def _registration(self, local_host: str) -> wire.NodeRegistrationRequest:
         m = self._membership
-        local = connection.local_host()
-        reply = await wire.NodeAgentServiceStub(connection.channel).register_node(
-            wire.NodeRegistrationRequest(
-                node_id=self._identity.node_id,
-                hostname=m.name,
-                ip_address=local,
-                role=convert.role_to_wire(m.role),
-                type=convert.type_to_wire(m.type),
-                resources=convert.resources_to_wire(self._machine.resources),
-                facts=convert.facts_to_wire(self._machine.facts),
-                labels=dict(m.labels),
-                instance_id=self._machine.instance_id,
-                link_profile=m.link,
-            ),
-            timeout=_CALL,
+        return wire.NodeRegistrationRequest(
+            node_id=self._identity.node_id,
+            hostname=m.name,
+            ip_address=local_host,
+            role=convert.role_to_wire(m.role),
+            type=convert.type_to_wire(m.type),
+            resources=convert.resources_to_wire(self._machine.resources),
+            facts=convert.facts_to_wire(self._machine.facts),
+            labels=dict(m.labels),
+            instance_id=self._machine.instance_id,
+            link_profile=m.link,
         )
+
+    def _has_registered(self, reply: wire.NodeRegistrationResponse) -> None:
         self._registered = True
         if reply.status == wire.RegistrationStatus.AWAITING_APPROVAL:
             log.warning("the master keeps this node waiting: %s", reply.message)
         else:
-            log.info("registered as %s with %s: %s", m.name, connection.address, reply.message)
+            log.info("registered as %s: %s", self._membership.name, reply.message)
 
     async def _joined(self, cluster_id: str) -> None:
         self._last_error = ""

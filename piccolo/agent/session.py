@@ -19,6 +19,7 @@ from grpclib.client import Stream
 from grpclib.const import Cardinality
 
 from piccolo.agent.pulser import Pulser
+from piccolo.agent.renewal import Renewal
 from piccolo.agent.reporter import Reporter
 from piccolo.core.errors import PiccoloError, Unavailable
 from piccolo.core.liveness import PROFILES, LinkProfile
@@ -69,6 +70,7 @@ class Session:
         reporter: Reporter,
         pulser: Pulser,
         joined: Callable[[str], Awaitable[None]],
+        renewal: Renewal,
     ) -> None:
         """`joined` is told the cluster's id."""
         self._connection = connection
@@ -76,6 +78,7 @@ class Session:
         self._reporter = reporter
         self._pulser = pulser
         self._joined = joined
+        self._renewal = renewal
         self._outgoing: asyncio.Queue[wire.AgentMessage] = asyncio.Queue()
         self._seq = 0
         self._acked = 0
@@ -112,6 +115,7 @@ class Session:
                     tasks.create_task(self._read(stream), name="session reader")
                     tasks.create_task(self._heartbeats(), name="heartbeats")
                     tasks.create_task(self._watch_link(), name="link watch")
+                    tasks.create_task(self._renewal.run(), name="renewal")
             except BaseExceptionGroup as group:
                 # What leaves the request is looked at: for a broken stream its status is raised.
                 raise first_of(group) from None
@@ -281,6 +285,7 @@ class Session:
             "call": self._on_call,
             "config": self._on_config,
             "goodbye": self._on_goodbye,
+            "trust": self._renewal.trust,
         }
 
     def _on_ack(self, ack: wire.HeartbeatAck) -> None:

@@ -1,95 +1,83 @@
-"""Talking to the master from the command line: where it is, one call, or a watch that lasts."""
+"""Talking to the master from the command line: as whom, where to; one call, or a watch."""
 
 from __future__ import annotations
 
 import asyncio
 import os
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from pathlib import Path
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from typing import NoReturn, TypeVar
 
 from grpclib import GRPCError
 from grpclib.exceptions import ProtocolError, StreamTerminatedError
 
+from piccolo.cli.lookup import Found, find
 from piccolo.cli.output import say
 from piccolo.core.address import GRPC_PORT, Address, parse_address
-from piccolo.core.errors import InvalidSpec, Unavailable
+from piccolo.core.errors import CertificateRefused, InvalidSpec, PermissionDenied, Unavailable
 from piccolo.rpc import wire
 from piccolo.rpc.client import Connection, dial
-from piccolo.rpc.errors import from_rpc
 from piccolo.rpc.isolated import isolated
+from piccolo.security.tls import client_context
 
 T = TypeVar("T")
 Stub = wire.ApiServerServiceStub
 
 _NETWORK_ERRORS = (GRPCError, StreamTerminatedError, ProtocolError, OSError, TimeoutError)
+_ANOTHER = "an administrator makes another by `piccolo context create`"
 
 
-def masters(given: Sequence[str] | None) -> list[Address]:
-    """The addresses to try: from the command line, the environment, the context file, or here.
+def masters(given: Sequence[str] | None, found: Found) -> list[Address]:
+    """The addresses to try: from the command line, the environment, or the context.
 
     Raises `InvalidSpec` for one that is not an address.
     """
     texts = list(given or ())
-    if not texts and (named := os.environ.get("PICCOLO_MASTER", "")):
-        texts = [named]
+    source = "--master"
     if not texts:
-        texts = _from_context_file()
+        source, texts = "$PICCOLO_MASTER", [os.environ.get("PICCOLO_MASTER", "")]
     parts = [p.strip() for text in texts for p in text.split(",") if p.strip()]
     try:
-        return [parse_address(p, GRPC_PORT) for p in parts or ["127.0.0.1"]]
+        return [parse_address(p, GRPC_PORT) for p in parts or found.context.masters]
     except InvalidSpec as error:
-        source = "--master" if given else "$PICCOLO_MASTER or the context file"
         raise InvalidSpec(f"{source}: {error}") from None
 
 
-async def _dial(addresses: Sequence[Address], timeout: float) -> Connection:
+def tls_of(found: Found) -> ssl.SSLContext:
+    """Raises `InvalidSpec`, naming the file."""
+    c = found.context
     try:
-        return await dial(addresses, timeout=timeout)
-    except Unavailable as error:
-        raise Unavailable(
-            f"{error}; is a master running there? Name another with --master or $PICCOLO_MASTER"
-        ) from error
+        return client_context(c.ca, c.certificate, c.key)
+    except InvalidSpec as error:
+        raise InvalidSpec(f"{found.path}: {error}; {_ANOTHER}") from None
 
 
-def context_file() -> Path:
-    """$PICCOLO_CONTEXT, or `piccolo/context.yaml` in the user's configuration directory."""
-    if named := os.environ.get("PICCOLO_CONTEXT"):
-        return Path(named)
-    base = os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config"
-    return Path(base) / "piccolo" / "context.yaml"
+def call(
+    given: Sequence[str] | None,
+    timeout: float,
+    make: Callable[[Stub], Awaitable[T]],
+    *,
+    context: str = "",
+) -> T:
+    """One call, or several over one connection. `given`: --master; `context`: --context.
+
+    Raises our errors, `Unavailable` naming every address that was tried.
+    """
+    found = find(context)
+    _warn_of_end(found)
+    return call_as(found, given, timeout, make)
 
 
-def _from_context_file() -> list[str]:
-    path = context_file()
-    if not path.exists():
-        if "PICCOLO_CONTEXT" in os.environ:
-            raise InvalidSpec(f"$PICCOLO_CONTEXT names {path}, which does not exist")
-        return []
-    import yaml
-
-    try:
-        found = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeError, yaml.YAMLError) as error:
-        raise InvalidSpec(f"cannot read the context file {path}: {error}") from error
-    listed = found.get("masters") if isinstance(found, dict) else None
-    if not isinstance(listed, list) or not all(isinstance(m, str) for m in listed) or not listed:
-        raise InvalidSpec(f'the context file {path} must say "masters: [HOST:PORT, …]"')
-    return listed
-
-
-def call(given: Sequence[str] | None, timeout: float, make: Callable[[Stub], Awaitable[T]]) -> T:
-    """One call. Raises our errors, `Unavailable` naming every address that was tried."""
+def call_as(
+    found: Found, given: Sequence[str] | None, timeout: float, make: Callable[[Stub], Awaitable[T]]
+) -> T:
+    """The same with a context at hand, and without warning of its end."""
 
     async def once() -> T:
-        connection = await _dial(masters(given), timeout)
-        try:
-            async with asyncio.timeout(timeout):
-                return await make(Stub(connection.channel))
-        except _NETWORK_ERRORS as error:
-            raise from_rpc(error, f"the master at {connection.address}") from error
-        finally:
-            connection.close()
+        async with _connected(found, given, timeout) as stub, asyncio.timeout(timeout):
+            return await make(stub)
 
     return asyncio.run(once())
 
@@ -99,17 +87,52 @@ def watch(
     timeout: float,
     request: wire.WatchRequest,
     show: Callable[[wire.WatchResponse], None],
+    *,
+    context: str = "",
 ) -> NoReturn:
     """Show the objects and then every change, for ever. Comes back after a lost connection, with
     a new list: `show` must bear being told what it knows."""
+    follow(given, timeout, lambda stub: stub.watch(request), show, context=context)
 
-    async def follow() -> NoReturn:
-        addresses = masters(given)
+
+def stream(
+    given: Sequence[str] | None,
+    timeout: float,
+    make: Callable[[Stub], AsyncIterator[T]],
+    show: Callable[[T], None],
+    *,
+    context: str = "",
+) -> None:
+    """One call that is answered by many messages, each shown as it comes. Raises as `call`."""
+    found = find(context)
+    _warn_of_end(found)
+
+    async def once() -> None:
+        async with _connected(found, given, timeout) as stub:
+            async for response in make(stub):
+                show(response)
+
+    asyncio.run(once())
+
+
+def follow(
+    given: Sequence[str] | None,
+    timeout: float,
+    make: Callable[[Stub], AsyncIterator[T]],
+    show: Callable[[T], None],
+    *,
+    context: str = "",
+) -> NoReturn:
+    """A call that is answered for ever; made anew after a lost connection."""
+    _warn_of_end(find(context))
+
+    async def keep_listening() -> NoReturn:
         connected_once = False
 
         async def listen() -> None:
             nonlocal connected_once
-            async for response in _responses(addresses, timeout, request):
+            # The context is read anew: it may have been renewed meanwhile.
+            async for response in _responses(find(context), given, timeout, make):
                 connected_once = True
                 show(response)
 
@@ -123,20 +146,69 @@ def watch(
             await asyncio.sleep(0.5)
 
     try:
-        asyncio.run(follow())
+        asyncio.run(keep_listening())
     except asyncio.CancelledError:  # by Ctrl-C, while grpclib had cancelled something too
         raise KeyboardInterrupt from None
 
 
 async def _responses(
-    addresses: Sequence[Address], timeout: float, request: wire.WatchRequest
-) -> AsyncIterator[wire.WatchResponse]:
-    connection = await _dial(addresses, timeout)
-    try:
-        async for response in Stub(connection.channel).watch(request):
+    found: Found,
+    given: Sequence[str] | None,
+    timeout: float,
+    make: Callable[[Stub], AsyncIterator[T]],
+) -> AsyncIterator[T]:
+    async with _connected(found, given, timeout) as stub:
+        async for response in make(stub):
             yield response
-        raise Unavailable(f"the master at {connection.address} ended the watch")
+        raise Unavailable("the master ended the watch")
+
+
+@asynccontextmanager
+async def _connected(
+    found: Found, given: Sequence[str] | None, timeout: float
+) -> AsyncIterator[Stub]:
+    """A connection, and what may go wrong with it as our errors."""
+    connection = await _dial(found, given, timeout)
+    try:
+        yield Stub(connection.channel)
     except _NETWORK_ERRORS as error:
-        raise from_rpc(error, f"the master at {connection.address}") from error
+        explained = connection.explain(error)
+        if isinstance(explained, CertificateRefused):
+            raise CertificateRefused(f"{explained}; {_own_fault(found)}") from error
+        raise explained from error
     finally:
         connection.close()
+
+
+async def _dial(found: Found, given: Sequence[str] | None, timeout: float) -> Connection:
+    tls = tls_of(found)
+    try:
+        return await dial(masters(given, found), timeout=timeout, tls=tls)
+    except Unavailable as error:
+        if isinstance(error.__cause__, ssl.SSLError):
+            raise  # somebody runs there: the message says what is wrong
+        raise Unavailable(
+            f"{error}; is a master running there? Name another with --master or $PICCOLO_MASTER"
+        ) from error
+    except PermissionDenied as error:
+        raise PermissionDenied(
+            f"{error}; {found} is of the cluster {found.context.cluster}: if you mean another one,"
+            f" choose its context with --context; else {_ANOTHER}"
+        ) from error
+
+
+def _own_fault(found: Found) -> str:
+    """Why a master may have refused our certificate."""
+    now, until = datetime.now(UTC), f"{found.context.not_after:%Y-%m-%d %H:%M} UTC"
+    if found.context.expired(now):
+        return f"{found} expired at {until}; {_ANOTHER}"
+    return f"{found} holds until {until} by this machine's clock ({now:%Y-%m-%d %H:%M}); {_ANOTHER}"
+
+
+def _warn_of_end(found: Found) -> None:
+    now = datetime.now(UTC)
+    if found.context.expired(now):
+        return  # the master will say so
+    if found.context.expires_soon(now):
+        until = f"{found.context.not_after:%Y-%m-%d %H:%M} UTC"
+        say(f"{found} expires at {until}; renew it: piccolo context renew", "yellow")

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from piccolo.cli.options import MasterOption, TimeoutOption
+from piccolo.cli.options import ContextOption, MasterOption, TimeoutOption
 
 if TYPE_CHECKING:
     from piccolo.rpc import wire
@@ -19,7 +19,12 @@ app = typer.Typer(
 
 
 @app.command()
-def node(name: str, master: MasterOption = None, timeout: TimeoutOption = 10.0) -> None:
+def node(
+    name: str,
+    context: ContextOption = "",
+    master: MasterOption = None,
+    timeout: TimeoutOption = 10.0,
+) -> None:
     """Show a node: what it is, how it is, its containers and its latest events."""
     from piccolo.cli import client
     from piccolo.rpc import wire
@@ -33,7 +38,7 @@ def node(name: str, master: MasterOption = None, timeout: TimeoutOption = 10.0) 
             await stub.get_events(wire.GetEventsRequest(node=name, limit=10)),
         )
 
-    found, containers, events = client.call(master, timeout, fetch)
+    found, containers, events = client.call(master, timeout, fetch, context=context)
     assert found.node is not None
     _print(found.node, containers.containers, events.events)
 
@@ -57,6 +62,7 @@ def _print(node: wire.Node, containers: list[wire.Container], events: list[wire.
     line("Labels", ", ".join(f"{k}={v}" for k, v in node.labels.items()) or "none")
     line("Joined", f"{data['createdAt']} ({age(node.created_at)} ago)")
     line("Last seen", rows.last_seen(node))
+    line("Certificate", f"until {data['certificateExpires']}" if node.certificate_expires else "-")
     if facts is not None:
         line("System", f"{facts.os}, {facts.kernel}, {facts.architecture}")
         line("Agent", facts.agent_version)

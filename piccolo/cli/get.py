@@ -1,10 +1,11 @@
-"""`piccolo get`: lists of nodes, containers, events, and the topology; live with --watch."""
+"""`piccolo get`: lists of nodes, containers, events, certificates, and the topology."""
 
 from __future__ import annotations
 
 import typer
 
 from piccolo.cli.options import (
+    ContextOption,
     MasterOption,
     NodeOption,
     Output,
@@ -26,6 +27,7 @@ def nodes(
     selector: SelectorOption = "",
     output: OutputOption = Output.TABLE,
     watch: WatchOption = False,
+    context: ContextOption = "",
     master: MasterOption = None,
     timeout: TimeoutOption = 10.0,
 ) -> None:
@@ -38,9 +40,9 @@ def nodes(
     from piccolo.rpc import wire
 
     if watch:
-        NODES.follow(master, timeout, output, filter=selector)
+        NODES.follow(master, timeout, output, filter=selector, context=context)
     request = wire.GetNodesRequest(filter=selector)
-    reply = client.call(master, timeout, lambda stub: stub.get_nodes(request))
+    reply = client.call(master, timeout, lambda stub: stub.get_nodes(request), context=context)
     NODES.print(reply.nodes, reply.view, output, selector=selector)
 
 
@@ -49,6 +51,7 @@ def node(
     name: str,
     output: OutputOption = Output.TABLE,
     watch: WatchOption = False,
+    context: ContextOption = "",
     master: MasterOption = None,
     timeout: TimeoutOption = 10.0,
 ) -> None:
@@ -59,9 +62,9 @@ def node(
     from piccolo.rpc import wire
 
     if watch:
-        NODES.follow(master, timeout, output, node=name)
+        NODES.follow(master, timeout, output, node=name, context=context)
     request = wire.GetNodeRequest(node_id=name)
-    reply = client.call(master, timeout, lambda stub: stub.get_node(request))
+    reply = client.call(master, timeout, lambda stub: stub.get_node(request), context=context)
     assert reply.node is not None
     if output in (Output.JSON, Output.YAML):
         dump(NODES.to_dict(reply.node), output)
@@ -75,6 +78,7 @@ def containers(
     node: NodeOption = "",
     output: OutputOption = Output.TABLE,
     watch: WatchOption = False,
+    context: ContextOption = "",
     master: MasterOption = None,
     timeout: TimeoutOption = 10.0,
 ) -> None:
@@ -87,9 +91,9 @@ def containers(
     from piccolo.rpc import wire
 
     if watch:
-        CONTAINERS.follow(master, timeout, output, filter=selector, node=node)
+        CONTAINERS.follow(master, timeout, output, filter=selector, node=node, context=context)
     request = wire.GetContainersRequest(node=node, filter=selector)
-    reply = client.call(master, timeout, lambda stub: stub.get_containers(request))
+    reply = client.call(master, timeout, lambda stub: stub.get_containers(request), context=context)
     CONTAINERS.print(reply.containers, reply.view, output, selector=selector)
 
 
@@ -99,6 +103,7 @@ def events(
     limit: int = typer.Option(50, "--limit", min=0, help="The newest so many; 0: all."),
     output: OutputOption = Output.TABLE,
     watch: WatchOption = False,
+    context: ContextOption = "",
     master: MasterOption = None,
     timeout: TimeoutOption = 10.0,
 ) -> None:
@@ -108,9 +113,9 @@ def events(
     from piccolo.rpc import wire
 
     if watch:
-        EVENTS.follow(master, timeout, output, node=node)
+        EVENTS.follow(master, timeout, output, node=node, context=context)
     request = wire.GetEventsRequest(node=node, limit=limit)
-    reply = client.call(master, timeout, lambda stub: stub.get_events(request))
+    reply = client.call(master, timeout, lambda stub: stub.get_events(request), context=context)
     EVENTS.print(reply.events, reply.view, output)
 
 
@@ -118,6 +123,7 @@ def events(
 def topology(
     output: OutputOption = Output.TABLE,
     watch: WatchOption = False,
+    context: ContextOption = "",
     master: MasterOption = None,
     timeout: TimeoutOption = 10.0,
 ) -> None:
@@ -129,8 +135,38 @@ def topology(
 
     if watch:
         request = wire.WatchRequest(kind=wire.WatchKind.TOPOLOGY)
-        client.watch(master, timeout, request, lambda r: show_topology(r.topology, output))
-    reply = client.call(master, timeout, lambda stub: stub.get_topology(wire.GetTopologyRequest()))
+        client.watch(
+            master, timeout, request, lambda r: show_topology(r.topology, output), context=context
+        )
+    reply = client.call(
+        master, timeout, lambda stub: stub.get_topology(wire.GetTopologyRequest()), context=context
+    )
     if reply.view is not None:
         warn_if_degraded(reply.view.degraded, reply.view.message)
     show_topology(reply.topology, output)
+
+
+@app.command()
+def certificates(
+    output: OutputOption = Output.TABLE,
+    context: ContextOption = "",
+    master: MasterOption = None,
+    timeout: TimeoutOption = 10.0,
+) -> None:
+    """List the certificates of nodes and clients, newest first."""
+    from piccolo.cli import client, security_rows
+    from piccolo.cli.output import print_list
+    from piccolo.rpc import wire
+
+    request = wire.GetCertificatesRequest()
+    reply = client.call(
+        master, timeout, lambda stub: stub.get_certificates(request), context=context
+    )
+    print_list(
+        reply.certificates,
+        security_rows.CERTIFICATE_COLUMNS,
+        security_rows.certificate_dict,
+        lambda c: c.serial,
+        output,
+        none="no certificates",
+    )

@@ -8,7 +8,7 @@ from typing import Any, Generic, NoReturn, TypeVar
 
 from piccolo.cli import client, rows
 from piccolo.cli.options import Output
-from piccolo.cli.output import Column, Table, dump, say, to_text, warn_if_degraded
+from piccolo.cli.output import Column, Table, print_list, to_text, warn_if_degraded
 from piccolo.rpc import wire
 
 T = TypeVar("T")
@@ -34,18 +34,17 @@ class Kind(Generic[T]):
         """A list in any of the formats; `selector`: by what it was selected, if it was."""
         if view is not None:
             warn_if_degraded(view.degraded, view.message)
-        if output in (Output.JSON, Output.YAML):
-            dump([self.to_dict(i) for i in items], output)
-        elif output is Output.NAME:
-            for item in items:
-                print(self.name(item))
-        elif items:
-            Table(self.columns, output is Output.WIDE).print(items)
-        else:
-            say(f"nothing matches {selector}" if selector else self.none)
+        none = f"nothing matches {selector}" if selector else self.none
+        print_list(items, self.columns, self.to_dict, self.name, output, none=none)
 
     def follow(
-        self, master: Sequence[str] | None, timeout: float, output: Output, **wanted: Any
+        self,
+        master: Sequence[str] | None,
+        timeout: float,
+        output: Output,
+        *,
+        context: str = "",
+        **wanted: Any,
     ) -> NoReturn:
         """Print the list, then a line per change, for ever; `wanted`: fields of WatchRequest.
 
@@ -60,7 +59,11 @@ class Kind(Generic[T]):
         else:
             show = self._rows(output)
         client.watch(
-            master, timeout, request, lambda r: show(r.type.name or "UNKNOWN", self.pick(r))
+            master,
+            timeout,
+            request,
+            lambda r: show(r.type.name or "UNKNOWN", self.pick(r)),
+            context=context,
         )
 
     def _names(self, kind: str, item: T | None) -> None:
@@ -112,7 +115,7 @@ NODES = Kind(
     rows.NODE_COLUMNS,
     rows.node_dict,
     lambda n: n.name,
-    "no nodes; to add one, run on its machine: piccolo agent --master HOST",
+    "no nodes; to add one: piccolo token create",
 )
 NODES_IN_USE = replace(NODES, columns=rows.TOP_NODE_COLUMNS)
 CONTAINERS = Kind(

@@ -14,35 +14,65 @@ from typing import Annotated, NoReturn
 import typer
 
 from piccolo import __version__
-from piccolo.cli import describe, exit_codes, get, nodes, top
-from piccolo.cli.options import MasterOption, Output, OutputOption, TimeoutOption
+from piccolo.cli import audit, ca, describe, doctor, exit_codes, get, nodes, secret, token, top
+from piccolo.cli import context as contexts
+from piccolo.cli import validate as documents
+from piccolo.cli.options import ContextOption, MasterOption, Output, OutputOption, TimeoutOption
 from piccolo.cli.roles import agent, master
+from piccolo.cli.verbs import Verbs
 from piccolo.core.errors import PiccoloError
 
 app = typer.Typer(
     name="piccolo",
+    cls=Verbs,
     no_args_is_help=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
     help="PICCOLO runs 2 to 10 embedded Linux machines as one cluster.",
-    epilog="First steps:  piccolo master  ·  piccolo agent --master HOST  ·  piccolo get nodes -w",
+    epilog="First steps:  piccolo master  ·  piccolo token create  ·  piccolo get nodes -w",
 )
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        version()
+        raise typer.Exit
+
 
 app.command(rich_help_panel="Roles")(master)
 app.command(rich_help_panel="Roles")(agent)
-app.add_typer(get.app, name="get")
-app.add_typer(describe.app, name="describe")
-app.add_typer(top.app, name="top")
-app.add_typer(nodes.label_app, name="label")
-app.add_typer(nodes.remove_app, name="remove")
+app.add_typer(get.app, name="get", cls=Verbs)
+app.add_typer(describe.app, name="describe", cls=Verbs)
+app.add_typer(top.app, name="top", cls=Verbs)
+app.add_typer(audit.app, name="audit", cls=Verbs)
+app.add_typer(nodes.label_app, name="label", cls=Verbs)
+app.add_typer(nodes.remove_app, name="remove", cls=Verbs)
+app.add_typer(contexts.app, name="context", cls=Verbs)
+app.add_typer(token.app, name="token", cls=Verbs)
+app.add_typer(ca.app, name="ca", cls=Verbs)
+app.command()(doctor.doctor)
+app.add_typer(secret.app, name="secret", cls=Verbs)
+app.add_typer(secret.store_app, name="store", cls=Verbs)
+app.command()(documents.validate)
+app.command()(documents.schema)
 app.command()(nodes.approve)
 app.command()(nodes.health)
+
+
+@app.callback()
+def program(
+    version: Annotated[
+        bool,
+        typer.Option("--version", is_eager=True, callback=_version, help="As `piccolo version`."),
+    ] = False,
+) -> None: ...
 
 
 @app.command()
 def status(
     output: OutputOption = Output.TABLE,
+    context: ContextOption = "",
     master: MasterOption = None,
     timeout: TimeoutOption = 10.0,
 ) -> None:
@@ -52,7 +82,10 @@ def status(
     from piccolo.rpc import wire
 
     reply = client.call(
-        master, timeout, lambda stub: stub.get_cluster_status(wire.GetClusterStatusRequest())
+        master,
+        timeout,
+        lambda stub: stub.get_cluster_status(wire.GetClusterStatusRequest()),
+        context=context,
     )
     show_status(reply, output)
 

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from piccolo.cli.options import MasterOption, Output, OutputOption, TimeoutOption
+from piccolo.cli.options import ContextOption, MasterOption, Output, OutputOption, TimeoutOption
 from piccolo.core.errors import InvalidSpec
 
 label_app = typer.Typer(no_args_is_help=True, help="Set and remove labels.")
@@ -15,6 +15,7 @@ remove_app = typer.Typer(no_args_is_help=True, help="Take something out of the c
 
 def approve(
     name: Annotated[str, typer.Argument(metavar="NODE", help="Its name or id.")],
+    context: ContextOption = "",
     master: MasterOption = None,
     timeout: TimeoutOption = 10.0,
 ) -> None:
@@ -23,7 +24,10 @@ def approve(
     from piccolo.rpc import wire
 
     reply = client.call(
-        master, timeout, lambda stub: stub.approve_node(wire.ApproveNodeRequest(node=name))
+        master,
+        timeout,
+        lambda stub: stub.approve_node(wire.ApproveNodeRequest(node=name)),
+        context=context,
     )
     assert reply.node is not None
     print(f"node {reply.node.name} approved, now {rows.node_status(reply.node)}")
@@ -38,6 +42,7 @@ def label_node(
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Change labels that have another value.")
     ] = False,
+    context: ContextOption = "",
     master: MasterOption = None,
     timeout: TimeoutOption = 10.0,
 ) -> None:
@@ -50,7 +55,7 @@ def label_node(
 
     put, gone = split_changes(changes)
     request = wire.LabelNodeRequest(node=name, set=put, remove=gone, overwrite=overwrite)
-    reply = client.call(master, timeout, lambda stub: stub.label_node(request))
+    reply = client.call(master, timeout, lambda stub: stub.label_node(request), context=context)
     assert reply.node is not None
     labels = ", ".join(f"{k}={v}" for k, v in reply.node.labels.items())
     print(f"node {reply.node.name}: {labels or 'no labels'}")
@@ -71,9 +76,11 @@ def split_changes(changes: list[str]) -> tuple[dict[str, str], list[str]]:
     return put, gone
 
 
+@remove_app.command("nodes", hidden=True)
 @remove_app.command("node")
 def remove_node(
     name: Annotated[str, typer.Argument(metavar="NODE")],
+    context: ContextOption = "",
     master: MasterOption = None,
     timeout: TimeoutOption = 10.0,
 ) -> None:
@@ -85,7 +92,10 @@ def remove_node(
     from piccolo.rpc import wire
 
     reply = client.call(
-        master, timeout, lambda stub: stub.remove_node(wire.RemoveNodeRequest(node=name))
+        master,
+        timeout,
+        lambda stub: stub.remove_node(wire.RemoveNodeRequest(node=name)),
+        context=context,
     )
     assert reply.node is not None
     print(f"node {reply.node.name} removed")
@@ -94,6 +104,7 @@ def remove_node(
 def health(
     name: Annotated[str, typer.Argument(metavar="NODE")],
     output: OutputOption = Output.TABLE,
+    context: ContextOption = "",
     master: MasterOption = None,
     timeout: TimeoutOption = 5.0,
 ) -> None:
@@ -102,8 +113,8 @@ def health(
     from piccolo.cli.output import dump, paint
     from piccolo.rpc import wire
 
-    request = wire.CheckNodeRequest(node=name, timeout_ms=int(timeout * 1000))
-    reply = client.call(master, timeout + 2, lambda stub: stub.check_node(request))
+    request = wire.CheckNodeRequest(node=name, timeout_ms=max(1, int(timeout * 1000)))
+    reply = client.call(master, timeout + 2, lambda stub: stub.check_node(request), context=context)
     h = reply.health
     if output in (Output.JSON, Output.YAML):
         dump(

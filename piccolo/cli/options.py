@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from piccolo.core.errors import InvalidSpec
+
 
 class Output(StrEnum):
     TABLE = "table"
@@ -22,7 +24,16 @@ MasterOption = Annotated[
         "--master",
         metavar="HOST[:PORT]",
         help="Where the master is. May be given several times; the first that answers is used. "
-        "Else $PICCOLO_MASTER, else the context file, else this machine.",
+        "Else $PICCOLO_MASTER, else those of the context.",
+    ),
+]
+ContextOption = Annotated[
+    str,
+    typer.Option(
+        "--context",
+        metavar="NAME|FILE",
+        help="Who you are, in which cluster: see `piccolo context`. Else $PICCOLO_CONTEXT, else "
+        "the one in use, else that of the master on this machine.",
     ),
 ]
 OutputOption = Annotated[
@@ -41,8 +52,23 @@ SelectorOption = Annotated[
     ),
 ]
 NodeOption = Annotated[str, typer.Option("--node", metavar="NODE", help="Only of this node.")]
+_PATIENCE = 1_000_000.0  # s
+
+
+def _patience(seconds: float) -> float:
+    if not 0 < seconds <= _PATIENCE:  # nor what is no number
+        raise InvalidSpec(
+            f"--timeout: {seconds:g} is not possible: nothing is answered in no time; write more"
+            f" than 0 s, at most {_PATIENCE:.0f} s"
+        )
+    return seconds
+
+
 TimeoutOption = Annotated[
-    float, typer.Option("--timeout", metavar="SECONDS", help="How long to wait for an answer.")
+    float,
+    typer.Option(
+        "--timeout", metavar="SECONDS", help="How long to wait for an answer.", callback=_patience
+    ),
 ]
 LogLevelOption = Annotated[
     str | None, typer.Option("--log-level", help="debug, info, warning or error.")

@@ -80,7 +80,7 @@ class Table(Generic[T]):
 
     def print(self, rows: Iterable[T]) -> None:
         rows = list(rows)
-        cells = [[_clean(c.value(row)) for c in self._columns] for row in rows]
+        cells = [[clean(c.value(row)) for c in self._columns] for row in rows]
         for line in cells:
             self._widths = [max(w, len(v)) for w, v in zip(self._widths, line, strict=True)]
         if not self._headed:
@@ -95,7 +95,28 @@ class Table(Generic[T]):
             print("   ".join(parts).rstrip(), flush=True)
 
 
-def _clean(text: str) -> str:
+def print_list(
+    items: Sequence[T],
+    columns: Sequence[Column[T]],
+    to_dict: Callable[[T], Any],
+    name: Callable[[T], str],
+    output: Output,
+    *,
+    none: str,
+) -> None:
+    """A list in any of the formats; `none`: what is said when it is empty."""
+    if output in (Output.JSON, Output.YAML):
+        dump([to_dict(item) for item in items], output)
+    elif output is Output.NAME:
+        for item in items:
+            print(name(item))
+    elif items:
+        Table(columns, output is Output.WIDE).print(items)
+    else:
+        say(none)
+
+
+def clean(text: str) -> str:
     """No control characters: a name from elsewhere must not drive the terminal."""
     return "".join(c if c.isprintable() else "�" for c in text) or "-"
 

@@ -36,6 +36,14 @@ def master(
             help='"sqlite" (default, in the data directory) or etcd://HOST:PORT[,HOST:PORT…].',
         ),
     ] = None,
+    san: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--san",
+            metavar="NAME",
+            help="A further name or address for the master's certificate. May be repeated.",
+        ),
+    ] = None,
     log_level: LogLevelOption = None,
     log_format: LogFormatOption = None,
 ) -> None:
@@ -52,6 +60,7 @@ def master(
         "data_dir": data_dir and str(data_dir),
         "listen": listen,
         "store": store,
+        "san": san or None,
         "log_level": log_level,
         "log_format": log_format,
     }
@@ -67,6 +76,33 @@ def agent(
     name: Annotated[
         str | None, typer.Option("--name", help="Of the node; default: the host name.")
     ] = None,
+    token: Annotated[
+        str | None,
+        typer.Option(
+            "--token",
+            metavar="TOKEN",
+            help="To join with, the first time: `piccolo token create` on the master prints it. "
+            "Or in $PICCOLO_TOKEN.",
+        ),
+    ] = None,
+    token_file: Annotated[
+        Path | None,
+        typer.Option("--token-file", metavar="FILE", help="Has the token, and nothing else."),
+    ] = None,
+    ca_pin: Annotated[
+        str | None,
+        typer.Option(
+            "--ca-pin",
+            metavar="SHA256:…",
+            help="The cluster's authority, for a node that joins without token (by its key).",
+        ),
+    ] = None,
+    show_key: Annotated[
+        bool,
+        typer.Option(
+            "--show-key", help="Print the fingerprint of this node's key, for node.yaml, and end."
+        ),
+    ] = False,
     config: ConfigOption = None,
     data_dir: DataDirOption = None,
     podman_socket: Annotated[
@@ -88,18 +124,22 @@ def agent(
 ) -> None:
     """Run the agent of this machine, in the foreground: it joins the master's cluster as a node.
 
-    Example:  piccolo agent --master 10.0.0.1 --label zone=front
+    Example:  piccolo agent --master 10.0.0.1 --token piccolo1.… --label zone=front
 
     It only dials out; no port is opened on this machine.
     """
     from piccolo.config.agent import resolve_agent_settings
     from piccolo.roles.handover import become
+    from piccolo.security.request import fingerprint_in, prepare
 
     flags = {
         "masters": master or None,
         "name": name,
         "data_dir": data_dir and str(data_dir),
         "podman_socket": podman_socket and str(podman_socket),
+        "token": token,
+        "token_file": token_file and str(token_file),
+        "ca_pin": ca_pin,
         "labels": _labels(label or []) or None,
         "role": role,
         "type": type,
@@ -108,9 +148,15 @@ def agent(
         "log_format": log_format,
     }
     given = {k: v for k, v in flags.items() if v is not None}
+    if show_key:
+        given.setdefault("masters", ["localhost"])  # which is not asked
     settings, notices = resolve_agent_settings(config, os.environ, given)
+    if show_key:
+        print(fingerprint_in(Path(settings.data_dir)))
+        return
     for notice in notices:
         print(f"piccolo agent: {notice}", file=sys.stderr)
+    prepare(Path(settings.data_dir))
     become(settings)
 
 

@@ -100,6 +100,7 @@ def node_dict(n: wire.Node) -> dict[str, Any]:
         "labels": dict(n.labels),
         "createdAt": time_text(n.created_at),
         "lastHeartbeat": time_text(n.last_heartbeat),
+        "certificateExpires": time_text(n.certificate_expires),
         "generation": n.generation,
         "revision": n.revision,
         "resources": {"cpuCores": r.cpu_cores, "memoryMb": r.memory_mb, "diskGb": r.disk_gb}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import typer
 
 from piccolo.cli.options import (
+    ContextOption,
     MasterOption,
     NodeOption,
     Output,
@@ -26,6 +27,7 @@ def nodes(
     selector: SelectorOption = "",
     output: OutputOption = Output.TABLE,
     watch: WatchOption = False,
+    context: ContextOption = "",
     master: MasterOption = None,
     timeout: TimeoutOption = 10.0,
 ) -> None:
@@ -35,9 +37,9 @@ def nodes(
     from piccolo.rpc import wire
 
     if watch:
-        NODES_IN_USE.follow(master, timeout, output, filter=selector, usage=True)
+        NODES_IN_USE.follow(master, timeout, output, filter=selector, usage=True, context=context)
     request = wire.GetNodesRequest(filter=selector)
-    reply = client.call(master, timeout, lambda stub: stub.get_nodes(request))
+    reply = client.call(master, timeout, lambda stub: stub.get_nodes(request), context=context)
     NODES_IN_USE.print(reply.nodes, reply.view, output, selector=selector)
 
 
@@ -46,6 +48,7 @@ def containers(
     selector: SelectorOption = "",
     node: NodeOption = "",
     output: OutputOption = Output.TABLE,
+    context: ContextOption = "",
     master: MasterOption = None,
     timeout: TimeoutOption = 10.0,
 ) -> None:
@@ -55,7 +58,7 @@ def containers(
     from piccolo.rpc import wire
 
     request = wire.GetContainersRequest(node=node, filter=selector)
-    reply = client.call(master, timeout, lambda stub: stub.get_containers(request))
+    reply = client.call(master, timeout, lambda stub: stub.get_containers(request), context=context)
     running = [c for c in reply.containers if c.status and c.status.state == "running"]
     running.sort(key=lambda c: c.usage.cpu_percent if c.usage else 0.0, reverse=True)
     CONTAINERS_IN_USE.print(running, reply.view, output, selector=selector)

@@ -18,6 +18,8 @@ from pydantic import Field, model_validator
 from piccolo.config.document import Document
 from piccolo.config.fields import (
     AbsolutePath,
+    Fingerprint,
+    JoinTokenText,
     Labels,
     Link,
     LocalPath,
@@ -33,6 +35,7 @@ from piccolo.config.fields import (
     between,
     raise_problems,
 )
+from piccolo.config.join_token import find_token
 from piccolo.config.names import name_of_host
 from piccolo.config.paths import default_data_dir
 from piccolo.config.settings import AgentSettings
@@ -53,6 +56,7 @@ class _Common(Strict):
 
     masters: list[MasterAddress] | None = None
     grpc_port: Port | None = None
+    ca_pin: Fingerprint | None = None
     name: Name | None = None
     type: Type | None = None
     link: Link | None = None
@@ -82,6 +86,7 @@ class NodeAgentSection(_Common):
     node_type: Role | None = None
     data_dir: AbsolutePath | None = None
     podman_socket: SocketPath | None = None
+    token_file: AbsolutePath | None = None
     metrics: MetricsSection = MetricsSection()
     etcd: EtcdSection = EtcdSection()
     system: SystemSection = SystemSection()
@@ -106,6 +111,8 @@ class AgentFlags(_Common):
     role: Role | None = None
     data_dir: LocalPath | None = None
     podman_socket: SocketPath | None = None
+    token: JoinTokenText | None = None
+    token_file: LocalPath | None = None
     collection_interval: CollectionInterval | None = None
 
 
@@ -129,8 +136,9 @@ def resolve_agent_settings(
 ) -> tuple[AgentSettings, list[str]]:
     """The settings, and notices for people: what was given and means less than it seems.
 
-    `flags` has the fields of `AgentFlags`. Of the environment, `MASTER_NODE_IP` and `GRPC_PORT`
-    count (and `XDG_DATA_HOME`, `HOME` for the default data directory); empty is not given.
+    `flags` has the fields of `AgentFlags`. Of the environment, `MASTER_NODE_IP`, `GRPC_PORT` and
+    `PICCOLO_TOKEN` count (and `XDG_DATA_HOME`, `HOME` for the default data directory); empty is not
+    given. What a token file says is read.
     `hostname` and `root`, when not given, are this machine's and this process'.
     Raises `InvalidSpec`.
     """
@@ -148,6 +156,13 @@ def resolve_agent_settings(
     if data_dir is None:
         is_root = os.geteuid() == 0 if root is None else root
         data_dir = default_data_dir("agent", environ, root=is_root)
+    token = find_token(given.token, given.token_file, environ, conf.token_file, notices)
+    ca_pin = given.ca_pin or conf.ca_pin or ""
+    if token is not None and ca_pin not in ("", token.pin):
+        raise InvalidSpec(
+            f"the join token is of the authority {token.pin}, but the pin given is {ca_pin}:"
+            " one of the two is of another cluster"
+        )
     settings = AgentSettings(
         masters=_masters(conf, environ, given),
         name=name,
@@ -157,6 +172,8 @@ def resolve_agent_settings(
         link=given.link or conf.link or "wired",
         labels={**conf.labels, **given.labels},
         podman_socket=given.podman_socket or conf.podman_socket,
+        token=token.text if token is not None else "",
+        ca_pin=ca_pin,
         collection_interval=given.collection_interval or conf.metrics.collection_interval or 5.0,
         log_level=given.log_level or conf.log_level or "info",
         log_format=given.log_format or conf.log_format or "text",

@@ -59,6 +59,7 @@ _FLOAT = re.compile(
 @dataclass(frozen=True, slots=True)
 class Document:
     """One document. `positions` (from 1) are of keys in mappings and of items in lists.
+    `number` (from 1) is which one of its source it is.
 
     `value` is None for an empty document, else made of dict, list, str, int, float, bool, None.
     What an alias repeats has no positions of its own: there the alias is the place.
@@ -67,6 +68,7 @@ class Document:
     source: str
     value: object = None
     positions: dict[Path, Position] = field(default_factory=dict)
+    number: int = 1
 
     def position(self, path: Path = ()) -> Position:
         """Line and column of what `path` leads to, or of the nearest thing around it."""
@@ -177,7 +179,8 @@ class _Composer:
             self._begin()
             self._positions[()] = _position(event)
         elif isinstance(event, yaml.DocumentEndEvent):
-            self.documents.append(Document(self._source, self._root, self._positions))
+            number = len(self.documents) + 1
+            self.documents.append(Document(self._source, self._root, self._positions, number))
 
     def _take_scalar(self, event: yaml.ScalarEvent) -> None:
         self._refuse_tag(event)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from typing import Annotated, Any, Literal, TypeVar
+from collections.abc import Callable, Iterable, Mapping
+from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
 from pydantic import (
     AfterValidator,
@@ -19,11 +19,12 @@ from pydantic_core import InitErrorDetails, PydanticCustomError
 from piccolo.config.document import Path
 from piccolo.config.names import check_name
 from piccolo.config.paths import check_path, check_socket_path, local_path
-from piccolo.config.units import format_duration, parse_duration
+from piccolo.config.units import format_duration, format_size, parse_duration, parse_size
 from piccolo.core.address import ETCD_PORT, GRPC_PORT, parse_address, parse_ip, parse_port
 from piccolo.core.errors import InvalidSpec
 from piccolo.core.model import NodeRole, NodeType
 from piccolo.core.selectors import check_labels
+from piccolo.core.token import JoinToken, parse_fingerprint, parse_id
 from piccolo.core.words import kind, show
 
 MAX_LABELS = 64
@@ -38,13 +39,15 @@ class Strict(BaseModel):
     model_config = ConfigDict(
         extra="forbid", strict=True, frozen=True, allow_inf_nan=False, hide_input_in_errors=True
     )
+    REFUSED: ClassVar[Mapping[str, str]] = {}  # keys that people know from elsewhere → what to do
 
     @model_validator(mode="before")
     @classmethod
     def _without_empty(cls, data: Any) -> Any:
         if not isinstance(data, dict):
             return data
-        return {k: v for k, v in data.items() if v is not None or k not in cls.model_fields}
+        known = {f.alias or name for name, f in cls.model_fields.items()} | cls.REFUSED.keys()
+        return {k: v for k, v in data.items() if v is not None or k not in known}
 
 
 def reasoned(function: Callable[[_In], _Out]) -> Callable[[_In], _Out]:
@@ -89,6 +92,20 @@ def between(low: float, high: float, why: str = "") -> BeforeValidator:
     return BeforeValidator(reasoned(check))
 
 
+def sized(low: int, high: int) -> BeforeValidator:
+    """A size within bounds, in bytes."""
+
+    def check(value: object) -> int:
+        size = parse_size(value)
+        if low <= size <= high:
+            return size
+        side, limit = ("below", "minimum") if size < low else ("above", "maximum")
+        bound = format_size(low if size < low else high)
+        raise InvalidSpec(f"{format_size(size)} is {side} the {limit} of {bound}")
+
+    return BeforeValidator(reasoned(check))
+
+
 def _text(value: object) -> str:
     if not isinstance(value, str):
         raise InvalidSpec(f"{_described(value)} must be text: put it in quotes")
@@ -104,6 +121,14 @@ def _master_address(value: object) -> str:
     text = _text(value)
     parse_address(text, GRPC_PORT)
     return text
+
+
+def _san(value: object) -> str:
+    text = _text(value)
+    address = parse_address(text, default_port=-1)
+    if address.port != -1:
+        raise InvalidSpec(f"{show(text)}: write it without a port")
+    return address.host
 
 
 def _role(value: object) -> object:
@@ -166,6 +191,10 @@ Listen = Annotated[
     str,
     BeforeValidator(reasoned(lambda v: str(parse_address(_text(v), GRPC_PORT, lowest_port=0)))),
 ]
+San = Annotated[str, BeforeValidator(reasoned(_san))]
+TokenId = Annotated[str, BeforeValidator(reasoned(lambda v: parse_id(_text(v))))]
+JoinTokenText = Annotated[str, BeforeValidator(reasoned(lambda v: JoinToken.parse(_text(v)).text))]
+Fingerprint = Annotated[str, BeforeValidator(reasoned(lambda v: parse_fingerprint(_text(v))))]
 LocalPath = Annotated[str, BeforeValidator(reasoned(local_path))]
 AbsolutePath = Annotated[str, BeforeValidator(reasoned(check_path))]
 SocketPath = Annotated[str, BeforeValidator(reasoned(check_socket_path))]
@@ -177,3 +206,4 @@ Type = Annotated[NodeType, Field(strict=False)]
 Link = Literal["wired", "wireless", "cellular"]
 LogLevel = Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(_log_level)]
 LogFormat = Literal["text", "json"]
+Encrypt = Literal["secrets", "all"]

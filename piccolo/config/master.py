@@ -16,6 +16,8 @@ from pydantic import AfterValidator, Field, model_validator
 from piccolo.config.document import Path as KeyPath
 from piccolo.config.fields import (
     AbsolutePath,
+    Encrypt,
+    Fingerprint,
     Ip,
     Labels,
     Link,
@@ -26,14 +28,24 @@ from piccolo.config.fields import (
     Name,
     Percent,
     Role,
+    San,
     Store,
     Strict,
+    TokenId,
     Type,
     between,
     raise_problems,
+    sized,
 )
 from piccolo.config.paths import default_data_dir
-from piccolo.config.settings import Discovery, ListedNode, MasterSettings, Retention
+from piccolo.config.settings import (
+    AuditSettings,
+    Discovery,
+    ListedNode,
+    MasterSettings,
+    Retention,
+    SecuritySettings,
+)
 from piccolo.config.validation import validate_flags
 from piccolo.config.yaml_file import load_file, source_name, validate
 from piccolo.core.model import NodeRole, NodeType
@@ -46,6 +58,18 @@ _DAY = 86400.0
 DiscoveryField = Annotated[Discovery, Field(strict=False)]
 
 
+class CredentialsSection(Strict):
+    token: TokenId | None = None
+    key: Fingerprint | None = None
+
+    @model_validator(mode="after")
+    def _one_of_them(self) -> CredentialsSection:
+        if (self.token is None) == (self.key is None):
+            message = 'give either "token" or "key"' + (", not both" if self.key else "")
+            raise_problems([((), message, None)])
+        return self
+
+
 class NodeEntry(Strict):
     name: Name
     ip: Ip = ""
@@ -53,12 +77,20 @@ class NodeEntry(Strict):
     type: Type = NodeType.EMBEDDED
     link: Link = "wired"
     labels: Labels = Field(default_factory=dict)
+    credentials: CredentialsSection = CredentialsSection.model_construct()
 
     @model_validator(mode="after")
     def _embedded_are_static(self) -> NodeEntry:
         if not self.ip and self.type is NodeType.EMBEDDED:
             raise_problems([((), '"ip" is missing: only cloud nodes may go without', None)])
         return self
+
+    def listed(self) -> ListedNode:
+        return ListedNode(
+            **self.model_dump(exclude={"credentials"}),
+            token_id=self.credentials.token or "",
+            key_fingerprint=self.credentials.key or "",
+        )
 
 
 def _unique(nodes: list[NodeEntry]) -> list[NodeEntry]:
@@ -107,6 +139,23 @@ class RetentionSection(Strict):
     events_max_age: Annotated[float, between(60, 3650 * _DAY)] = _DEFAULT.retention.events_max_age
 
 
+_SECURITY = _DEFAULT.security
+_Long = Annotated[float, between(10, 3650 * _DAY)]
+
+
+class SecuritySection(Strict):
+    san: list[San] = Field(default_factory=list)
+    certificate_lifetime: _Long = _SECURITY.certificate_lifetime
+    expired_grace: Annotated[float, between(0, 3650 * _DAY)] = _SECURITY.expired_grace
+    overlap: _Long = _SECURITY.overlap
+
+
+class AuditSection(Strict):
+    max_file_size: Annotated[int, sized(64 << 10, 1 << 30)] = _DEFAULT.audit.max_file_size
+    files: Annotated[int, Field(ge=2, le=1000)] = _DEFAULT.audit.files
+    reads: bool = _DEFAULT.audit.reads
+
+
 class MasterFile(Strict):
     """The whole of `node.yaml`."""
 
@@ -115,18 +164,22 @@ class MasterFile(Strict):
     listen: Listen = _DEFAULT.listen
     data_dir: AbsolutePath | None = None
     store: Store = _DEFAULT.store
+    encrypt: Encrypt = "secrets"
     heartbeat: HeartbeatSection = HeartbeatSection()
     reconnect_grace: Annotated[float, between(0, 60)] = _DEFAULT.reconnect_grace
     thresholds: ThresholdsSection = ThresholdsSection()
     retention: RetentionSection = RetentionSection()
+    security: SecuritySection = SecuritySection()
+    audit: AuditSection = AuditSection()
     log_level: LogLevel = "info"
     log_format: LogFormat = "text"
     nodes: Annotated[list[NodeEntry], AfterValidator(_unique)] = Field(default_factory=list)
 
 
 class MasterFlags(Strict):
-    """What the command line may override."""
+    """What the command line may override; its names are added to the file's."""
 
+    san: list[San] = Field(default_factory=list)
     cluster_name: Name | None = None
     discovery: DiscoveryField | None = None
     listen: Listen | None = None
@@ -153,7 +206,7 @@ def resolve_master_settings(
     if file is None:
         conf = MasterFile(discovery=Discovery.ANY)
         if given.discovery is None:
-            notices.append("no node.yaml: any node may join (discovery: any)")
+            notices.append("no node.yaml: any node with a token may join (discovery: any)")
     else:
         document = load_file(file)
         conf = validate(MasterFile, document)
@@ -172,12 +225,18 @@ def resolve_master_settings(
         discovery=given.discovery or conf.discovery,
         listen=given.listen or conf.listen,
         store=given.store or conf.store,
+        encrypt=conf.encrypt,
         heartbeat_interval=conf.heartbeat.interval,
         heartbeat_misses=conf.heartbeat.misses,
         reconnect_grace=conf.reconnect_grace,
         thresholds=Thresholds(**conf.thresholds.model_dump()),
         retention=Retention(**conf.retention.model_dump()),
-        nodes=tuple(ListedNode(**n.model_dump()) for n in conf.nodes),
+        security=SecuritySettings(
+            san=tuple(dict.fromkeys((*conf.security.san, *given.san))),
+            **conf.security.model_dump(exclude={"san"}),
+        ),
+        audit=AuditSettings(**conf.audit.model_dump()),
+        nodes=tuple(n.listed() for n in conf.nodes),
         log_level=given.log_level or conf.log_level,
         log_format=given.log_format or conf.log_format,
     )
@@ -186,5 +245,5 @@ def resolve_master_settings(
 
 def restart_needed(old: MasterSettings, new: MasterSettings) -> list[str]:
     """Keys that differ and take effect at the next start only; all others can be reloaded."""
-    keys = ("listen", "data_dir", "store")
+    keys = ("listen", "data_dir", "store", "encrypt", "security")
     return [key for key in keys if getattr(old, key) != getattr(new, key)]

@@ -35,6 +35,8 @@ class AgentSettings:
     link: str = "wired"  # a name in piccolo.core.liveness.PROFILES
     labels: Mapping[str, str] = field(default_factory=dict)
     podman_socket: str | None = None  # absolute path; None: the runtime looks for it
+    token: str = field(default="", repr=False)  # to join with, see `core.token`; empty: none
+    ca_pin: str = ""  # fingerprint of the cluster's authority; empty: the token's, or none
     collection_interval: float = 5.0  # s between two samples of usage
     log_level: str = "info"  # debug | info | warning | error
     log_format: str = "text"  # text | json
@@ -69,6 +71,8 @@ class ListedNode:
     type: NodeType = NodeType.EMBEDDED
     link: str = "wired"
     labels: Mapping[str, str] = field(default_factory=dict)
+    token_id: str = ""  # the only token that lets it in; empty: any
+    key_fingerprint: str = ""  # "SHA256:…" of the only key that is let in, without a token
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,17 +84,37 @@ class Retention:
 
 
 @dataclass(frozen=True, slots=True)
+class SecuritySettings:
+    san: tuple[str, ...] = ()  # further names and addresses for the master's certificate
+    certificate_lifetime: float = 30 * 86400.0  # s, of nodes and of the master
+    expired_grace: float = 30 * 86400.0  # s after its end that a node may still renew its own
+    overlap: float = 30 * 86400.0  # s that a replaced authority is trusted
+
+
+@dataclass(frozen=True, slots=True)
+class AuditSettings:
+    """The audit trail: see docs/audit.md."""
+
+    max_file_size: int = 1 << 20  # bytes; then a new file is begun
+    files: int = 8  # so many are kept
+    reads: bool = False  # also what people only look at
+
+
+@dataclass(frozen=True, slots=True)
 class MasterSettings:
     data_dir: str  # absolute path
     cluster_name: str = "piccolo"
     discovery: Discovery = Discovery.ANY
     listen: str = "0.0.0.0:50051"  # "host:port"; gRPC on TCP, pulses on UDP; port 0: any free one
     store: str = field(default="sqlite", repr=False)  # "sqlite" | "etcd://…", maybe with a password
+    encrypt: str = "secrets"  # "secrets" | "all": which values of the store are encrypted
     heartbeat_interval: float = 10.0  # s (HLD 8.1)
     heartbeat_misses: int = 3  # so many missing in a row: NotReady
     reconnect_grace: float = 1.5  # s from a closed connection to NotReady
     thresholds: Thresholds = field(default_factory=Thresholds)
     retention: Retention = field(default_factory=Retention)
+    security: SecuritySettings = field(default_factory=SecuritySettings)
+    audit: AuditSettings = field(default_factory=AuditSettings)
     nodes: tuple[ListedNode, ...] = ()
     log_level: str = "info"
     log_format: str = "text"

@@ -42,15 +42,25 @@ def validate(model_cls: type[Model], document: Document) -> Model:
         return model_cls.model_validate(value)
     except ValidationError as error:
         problems = list(explain(error, model_cls, value))
-    problems.sort(key=lambda p: document.position(p.path))
-    lines = []
-    for p in problems[:MAX_PROBLEMS]:
-        where = f"{path_text(p.about)}: " if p.about else ""
-        first = f" (first on line {document.position(p.first)[0]})" if p.first else ""
-        lines.append(f"{document.place(p.path)}: {where}{_line(p.message)}{first}")
-    if len(problems) > MAX_PROBLEMS:
-        lines.append(f"{document.source}: and {len(problems) - MAX_PROBLEMS} more problems")
-    raise InvalidSpec("\n".join(lines))
+    raise InvalidSpec("\n".join(worded(problems, document)))
+
+
+def worded(problems: Iterable[Problem], document: Document) -> list[str]:
+    """A line per problem, in the order of the file."""
+    ordered = sorted(problems, key=lambda p: document.position(p.path))
+    lines = [f"{document.place(p.path)}: {said(p, document)}" for p in ordered[:MAX_PROBLEMS]]
+    if len(ordered) > MAX_PROBLEMS:
+        lines.append(f"{document.source}: and {len(ordered) - MAX_PROBLEMS} more problems")
+    return lines
+
+
+def said(problem: Problem, document: Document) -> str:
+    """A problem without its place."""
+    where = f"{path_text(problem.about)}: " if problem.about else ""
+    first = ""
+    if problem.first is not None:
+        first = f" (first on line {document.position(problem.first)[0]})"
+    return f"{where}{_line(problem.message)}{first}"
 
 
 def validate_flags(
@@ -129,18 +139,17 @@ def _unknown_key(path: Path, model_cls: type[BaseModel]) -> str:
     reached: list[Any] = [model_cls]
     for step in around:
         reached = [inner for annotation in reached for inner in _below(annotation, step)]
-    allowed = {
-        f.alias or name: f.annotation
-        for annotation in reached
-        for model in _models_in(annotation)
-        for name, f in model.model_fields.items()
-    }
+    models = [model for annotation in reached for model in _models_in(annotation)]
+    for model in models:
+        if reason := getattr(model, "REFUSED", {}).get(key):
+            return f"{show(key)} is not supported: {reason}"
+    allowed = {f.alias or n: f.annotation for m in models for n, f in m.model_fields.items()}
     text = f"unknown key {show(key)}"
     homes = [
         name
         for name, annotation in allowed.items()
         for m in _models_in(annotation)
-        if key in m.model_fields
+        if any(key == (f.alias or n) for n, f in m.model_fields.items())
     ]
     if homes:
         text += f'; it belongs below "{homes[0]}"'

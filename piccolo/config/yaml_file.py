@@ -15,7 +15,15 @@ from piccolo.config.validation import validate
 from piccolo.core.errors import InvalidSpec
 from piccolo.core.words import printable
 
-__all__ = ["MAX_BYTES", "Document", "load_documents", "load_file", "read_text", "validate"]
+__all__ = [
+    "MAX_BYTES",
+    "Document",
+    "load_documents",
+    "load_file",
+    "read_text",
+    "to_text",
+    "validate",
+]
 
 
 def load_file(path: Path) -> Document:
@@ -35,7 +43,11 @@ def load_file(path: Path) -> Document:
 def read_text(path: Path) -> str:
     """The text of a file. Raises `InvalidSpec` for what is no UTF-8 text file of bounded size."""
     source = source_name(path)
-    data = _read_bytes(path, source)
+    return to_text(_read_bytes(path, source), source)
+
+
+def to_text(data: bytes, source: str) -> str:
+    """`data` as text; `source` names it. Raises `InvalidSpec` for what is no UTF-8 text."""
     if data.startswith((b"\xff\xfe", b"\xfe\xff")):
         raise InvalidSpec(f"{source}: this is UTF-16: save the file as UTF-8")
     if (nul := data.find(b"\0")) >= 0:

@@ -41,4 +41,12 @@ class Unavailable(PiccoloError):
 
 
 class PermissionDenied(PiccoloError):
-    """The caller may not do this."""
+    """The caller may not do this. `why` is for the audit trail only: it would help an attacker."""
+
+    def __init__(self, message: str, why: str = "") -> None:
+        super().__init__(message)
+        self.why = why or message
+
+
+class CertificateRefused(PermissionDenied):
+    """The master broke off the connection because of our certificate: get another one."""

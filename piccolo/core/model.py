@@ -190,3 +190,62 @@ class Topology:
     type: TopologyType = TopologyType.BASIC_EMBEDDED
     parent_cluster: str = ""
     config: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class TokenUse:
+    """A node that joined by a token: with the same key it may ask again, should a reply be lost."""
+
+    node_id: str
+    node_name: str
+    fingerprint: str  # of its public key
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """A join token; see `core.token`."""
+
+    id: str
+    hash: str = field(repr=False)  # of the secret
+    created_at: datetime
+    expires_at: datetime
+    uses: int = 1  # how often it may be used
+    node: str = ""  # the name of the only node it lets in; empty: any
+    type: NodeType | None = None  # the only type it lets in; None: any
+    created_by: str = ""
+    revoked_at: datetime | None = None
+    used_by: tuple[TokenUse, ...] = ()
+    pin: str = ""  # fingerprint of the authority that it makes a node trust
+
+
+@dataclass(frozen=True, slots=True)
+class Certificate:
+    """A certificate that the cluster's authority signed, and what became of it."""
+
+    serial: str  # hexadecimal
+    role: str  # a `core.access.Role`
+    name: str  # of the client, or the id of the node
+    fingerprint: str  # of its public key
+    not_before: datetime  # when it was made
+    not_after: datetime
+    issuer: str  # fingerprint of the authority's certificate
+    revoked_at: datetime | None = None
+    revoked_reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Authorities:
+    """The authorities that a cluster trusts, by the fingerprints of their certificates."""
+
+    current: str
+    retiring: Mapping[str, datetime] = field(default_factory=dict)  # replaced; until when trusted
+
+
+@dataclass(frozen=True, slots=True)
+class Secret:
+    """A named set of values that nobody is to see; see `master.secrets`."""
+
+    name: str
+    data: Mapping[str, str] = field(repr=False)  # base64 (RFC 4648)
+    created_at: datetime
+    changed_at: datetime

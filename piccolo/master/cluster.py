@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import zlib
 from dataclasses import dataclass, field
 from datetime import datetime
 
 from piccolo import __version__
+from piccolo.core.access import Principal, Role
 from piccolo.core.model import Node, NodeStatus, Severity
+from piccolo.master.access_control import AccessControl
+from piccolo.master.audit_trail import AuditTrail
+from piccolo.master.certificates import Certificates
 from piccolo.master.clock import Clock
 from piccolo.master.event_log import EventLog
 from piccolo.master.monitoring_server import MonitoringServer
@@ -16,6 +21,7 @@ from piccolo.master.pulse_server import PulseServer
 from piccolo.master.reports import Reports
 from piccolo.master.sessions import Session, Sessions
 from piccolo.master.state_manager import StateManager
+from piccolo.master.tokens import Tokens
 from piccolo.rpc import wire
 
 
@@ -35,9 +41,15 @@ class Cluster:
     sessions: Sessions
     reports: Reports
     pulses: PulseServer
+    certificates: Certificates
+    tokens: Tokens
+    audit: AuditTrail
+    access: AccessControl
     started_at: datetime
-    addresses: tuple[str, ...] = ()  # these two are known once it listens
+    addresses: tuple[str, ...] = ()  # these three are known once it listens
+    listens_everywhere: bool = False
     pulse_port: int = 0
+    joining: asyncio.Lock = field(default_factory=asyncio.Lock)  # one node at a time
     _duplicates: dict[str, datetime] = field(default_factory=dict)
 
     def info(self) -> wire.ClusterInfo:
@@ -74,8 +86,20 @@ class Cluster:
             if node is not None:
                 session.send(wire.MasterMessage(config=self.node_config(node)))
 
-    async def remove(self, name_or_id: str) -> tuple[Node, NodeStatus]:
-        """Take a node out, and tell its agent not to come back by itself."""
+    def trust_bundle(self) -> wire.MasterMessage:
+        """Tells an agent whom to trust, and to get a certificate of the current authority."""
+        bundle = wire.TrustBundle(ca_pem=self.certificates.trust.bundle, renew=True)
+        return wire.MasterMessage(trust=bundle)
+
+    async def remove(
+        self, name_or_id: str, reason: str = "removed from the cluster"
+    ) -> tuple[Node, NodeStatus]:
+        """Take a node out, shut it out, and tell its agent not to come back by itself."""
+        principal = Principal(Role.AGENT, self.state.find_node(name_or_id).id)
+        # First shut out: a master that ends here must not take the node in again.
+        await self.certificates.revoke(
+            self.certificates.of(principal), f"the node was {reason}", cut=False
+        )
         node, status = await self.nodes.remove(name_or_id)
         session = self.sessions.of_node(node.id)
         if session is not None:
@@ -96,6 +120,11 @@ class Cluster:
         goodbye = wire.Goodbye(reason=reason, message=message, final=final)
         session.send(wire.MasterMessage(goodbye=goodbye))
         session.end()
+
+    def duplicated(self, node_id: str) -> bool:
+        """Whether a copy of this node has tried to join within the last hour."""
+        last = self._duplicates.get(node_id)
+        return last is not None and (self.clock.utc() - last).total_seconds() < 3600
 
     def duplicate_seen(self, node: Node, first: str, second: str) -> None:
         """An event, once a minute at most: the copy keeps trying."""

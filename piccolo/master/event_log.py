@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 from piccolo.config.settings import Retention
 from piccolo.core.model import Event, Severity
 from piccolo.master import keys
-from piccolo.master.clock import Clock
+from piccolo.master.clock import Clock, StepWatch
 from piccolo.master.state_manager import StateManager
 
 log = logging.getLogger(__name__)
 
+_EVER = datetime.min.replace(tzinfo=UTC)
 _LEVEL = {
     Severity.INFO: logging.INFO,
     Severity.WARNING: logging.WARNING,
@@ -25,6 +26,7 @@ class EventLog:
     def __init__(self, state: StateManager, clock: Clock, retention: Retention) -> None:
         self._state = state
         self._clock = clock
+        self._steps = StepWatch(clock)
         self.retention = retention
         kept = sorted(state.group(keys.EVENT))
         self._keys = deque(kept)
@@ -57,7 +59,8 @@ class EventLog:
         self._trim()
 
     def _trim(self) -> None:
-        oldest_allowed = self._clock.utc() - timedelta(seconds=self.retention.events_max_age)
+        age = timedelta(seconds=self.retention.events_max_age)
+        oldest_allowed = self._clock.utc() - age if self._steps.steady() else _EVER
         while self._keys:
             oldest = self._state.get(self._keys[0], Event)
             crowded = len(self._keys) > self.retention.events_max

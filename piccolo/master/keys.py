@@ -11,10 +11,16 @@ usage/ID                tuple of `model.ContainerUsage`          in memory
 event/NUMBER            `model.Event`, in the order they came    on disk
 topology                `model.Topology`                         on disk
 master                  `MasterRecord`                           on disk
+secret/NAME             `model.Secret`, always encrypted         on disk
 heartbeats              time of the last heartbeat, by node ID   now and then
+token/ID                `model.Token`                            on disk
+certificate/ROLE/NAME/…  `model.Certificate`, by its serial      on disk
+authorities             `model.Authorities`                      on disk
+audit-head              `audit.Head`                             on disk
 ======================  =======================================  ===========
 
-A key is either committed (node, topology, master) or observed (all others), never both: so an
+A key is either committed (node, topology, master, token, certificate, authorities, secret) or
+observed (all others), never both: so an
 observation can never undo what somebody was promised, nor the other way round.
 """
 
@@ -25,7 +31,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from piccolo.core import model
+from piccolo.core import audit, model
+from piccolo.store.seals import SECRETS
 
 NODE = "node/"
 CONTAINER = "container/"
@@ -36,6 +43,11 @@ MASTER = "master"
 HEARTBEATS = "heartbeats"
 LIVE = "node-live/"
 STATUS = "node-status/"
+TOKEN = "token/"
+CERTIFICATE = "certificate/"
+AUTHORITIES = "authorities"
+SECRET = SECRETS  # the folder that `store.seals` encrypts in any case
+AUDIT_HEAD = "audit-head"
 ALL_OF_NODES = "node"  # the prefix of the three
 
 FORMAT = 1
@@ -78,6 +90,22 @@ def event(number: int) -> str:
     return f"{EVENT}{number:016d}"
 
 
+def token(token_id: str) -> str:
+    return f"{TOKEN}{token_id}"
+
+
+def certificates(role: str, name: str) -> str:
+    return f"{CERTIFICATE}{role}/{name}/"
+
+
+def certificate(of: model.Certificate) -> str:
+    return f"{certificates(of.role, of.name)}{of.serial}"
+
+
+def secret(name: str) -> str:
+    return f"{SECRET}{name}"
+
+
 def group_of(key: str) -> str:
     """The folder a key lies in, "" or ending in a slash."""
     return key[: key.rfind("/") + 1]
@@ -91,6 +119,10 @@ _TYPES: dict[str, Any] = {
     EVENT: model.Event,
     TOPOLOGY: model.Topology,
     MASTER: MasterRecord,
+    TOKEN: model.Token,
+    AUTHORITIES: model.Authorities,
+    SECRET: model.Secret,
+    AUDIT_HEAD: audit.Head,
     HEARTBEATS: Mapping[str, datetime],
 }
 
@@ -99,4 +131,6 @@ def type_of(key: str) -> Any:
     """The type of what stands under `key`; None: it is not ours."""
     if key.startswith(CONTAINER):
         return model.Container
+    if key.startswith(CERTIFICATE):
+        return model.Certificate
     return _TYPES.get(group_of(key) or key)

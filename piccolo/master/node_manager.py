@@ -100,15 +100,18 @@ class NodeManager:
         )
         return replace(node, admitted=admitted)
 
-    async def _write(self, node_id: str, new: Node | None) -> None:
-        """Raises `Unavailable`. Conditional, so that an earlier write whose outcome is unknown
-        cannot undo this one when it comes through late.
+    async def _write(
+        self, node_id: str, new: Node | None, also: Mapping[str, object | None] | None = None
+    ) -> None:
+        """With `also`, in one transaction. Raises `Unavailable`. Conditional, so that an earlier
+        write whose outcome is unknown cannot undo this one when it comes through late.
         """
         key = keys.node(node_id)
-        if new == self._state.node(node_id):
+        if new == self._state.node(node_id) and not also:
             return
         try:
-            await self._state.commit({key: new}, {key: self._state.revision_of(key)})
+            values = {key: new, **(also or {})}
+            await self._state.commit(values, {key: self._state.revision_of(key)})
         except Conflict as error:  # such a write came through, and we have not seen it yet
             raise Unavailable(f"the store is catching up, try again: {error}") from error
 
@@ -117,16 +120,26 @@ class NodeManager:
         await self._write(new.id, new)
         self.settle(new.id)
 
-    async def register(self, request: Registration) -> Node:
-        """The node, new or known. Durable when it returns.
+    def listed(self, name: str) -> ListedNode | None:
+        """What `node.yaml` says of the node of that name."""
+        return self._listed.get(name)
+
+    def validate(self, request: Registration) -> None:
+        """Raises `InvalidSpec`."""
+        _validate(request)
+
+    async def register(
+        self, request: Registration, also: Mapping[str, object | None] | None = None
+    ) -> Node:
+        """The node, new or known. Durable when it returns, together with `also`.
 
         Raises `InvalidSpec`, `Conflict` when the name is another node's, `Unavailable`.
         """
         _validate(request)
         async with self._changing:
-            return await self._register(request)
+            return await self._register(request, also or {})
 
-    async def _register(self, request: Registration) -> Node:
+    async def _register(self, request: Registration, also: Mapping[str, object | None]) -> Node:
         namesake = self._state.node_named(request.name)
         if namesake is not None and namesake.id != request.node_id:
             connected = self._state.live(namesake.id).connected
@@ -143,13 +156,14 @@ class NodeManager:
                 base,
                 name=request.name,
                 role=request.role,
-                type=request.type,
+                # Who waits for approval cannot let itself in by calling itself something else.
+                type=request.type if known is None or known.admitted else known.type,
                 labels=_with_news(base.labels, base.told_labels, request.labels),
                 told_labels=request.labels,
                 link_profile=request.link or base.link_profile,
             )
         )
-        await self._write(node.id, node)
+        await self._write(node.id, node, also)
         listed = self._listed.get(request.name)
         ip = (listed.ip if listed else "") or request.ip
         if known is None and ip != request.ip:
@@ -324,14 +338,19 @@ def _health_of(status: NodeStatus) -> Health:
     return Health()
 
 
+def check_name(name: str) -> None:
+    """Raises `InvalidSpec` for what cannot be a node's name."""
+    if not _NAME.fullmatch(name):
+        raise InvalidSpec(
+            f'"{name}" is not a node name: lower-case letters, digits, "-" and ".",'
+            " at most 63; choose one with --name"
+        )
+
+
 def _validate(request: Registration) -> None:
     if not _ID.fullmatch(request.node_id):
         raise InvalidSpec(f'"{request.node_id}" is not a node id: 1 to 64 letters and digits')
-    if not _NAME.fullmatch(request.name):
-        raise InvalidSpec(
-            f'"{request.name}" is not a node name: lower-case letters, digits, "-" and ".",'
-            " at most 63; choose one with --name"
-        )
+    check_name(request.name)
     if request.ip:
         try:
             ipaddress.ip_address(request.ip)

@@ -12,11 +12,11 @@ from __future__ import annotations
 
 import logging
 from collections import defaultdict, deque
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Iterator, Mapping
 from contextlib import aclosing
 from typing import Any, TypeVar
 
-from piccolo.core.errors import InvalidSpec, NotFound
+from piccolo.core.errors import Compacted, InvalidSpec, NotFound
 from piccolo.core.model import Container, ContainerUsage, Node, NodeLive, NodeStatus
 from piccolo.master import keys
 from piccolo.store import codec
@@ -47,6 +47,13 @@ class StateManager:
 
     async def run(self) -> None:
         """Follow changes that others made to the store."""
+        while True:
+            try:
+                await self._follow_others()
+            except Compacted:  # more happened at once than the store remembers
+                await self._catch_up()
+
+    async def _follow_others(self) -> None:
         async with aclosing(self.changes("", self._followed)) as changes:
             async for change in changes:
                 self._followed = change.revision - 1  # there may be more of the same transaction
@@ -54,6 +61,18 @@ class StateManager:
                     revision, key = self._graves.popleft()
                     if self._revisions.get(key) == revision:
                         del self._revisions[key]
+
+    async def _catch_up(self) -> None:
+        """Compare everything with the store, instead of what has changed."""
+        snapshot = await self._store.list("")  # which the mirror has at hand: nothing comes between
+        there = {entry.key for entry in snapshot.entries}
+        known = [key for group in self._objects.values() for key in group]
+        for entry in snapshot.entries:
+            self._follow(Change(entry.key, entry.value, entry.revision))
+        for key in known:
+            if key not in there:
+                self._follow(Change(key, None, snapshot.revision))
+        self._followed = snapshot.revision
 
     def _follow(self, change: Change) -> None:
         """Take in a change unless it is known; one that cannot be read changes nothing."""
@@ -80,6 +99,10 @@ class StateManager:
             self._graves.append((revision, key))
         else:
             group[key] = value
+
+    @property
+    def store(self) -> MirroredStore:
+        return self._store
 
     # ---- reading ----
 
@@ -133,6 +156,11 @@ class StateManager:
 
     def group(self, prefix: str) -> Mapping[str, Any]:
         return self._objects[prefix]
+
+    def below(self, prefix: str) -> Iterator[Any]:
+        """All objects of the folders that begin with `prefix`, in no order."""
+        for name in [name for name in self._objects if name.startswith(prefix)]:
+            yield from self._objects[name].values()
 
     # ---- writing ----
 

@@ -16,9 +16,11 @@ import sys
 from pathlib import Path
 
 from piccolo import __version__
+from piccolo.agent.enrolment import Enrolment
 from piccolo.agent.facts import read_facts
 from piccolo.agent.identity import Identity
 from piccolo.agent.master_link import MasterLink, Membership
+from piccolo.agent.pki import Pki
 from piccolo.agent.pulser import Pulser
 from piccolo.agent.reporter import Reporter
 from piccolo.agent.session import Machine
@@ -41,6 +43,7 @@ async def run(settings: AgentSettings) -> None:
     reporter = Reporter(runtime)
     pulser = Pulser()
     facts, resources = read_facts(identity.directory)
+    pki = Pki(identity.directory / "pki")
     link = MasterLink(
         [parse_address(m, GRPC_PORT) for m in settings.masters],
         Membership(settings.name, settings.role, settings.type, settings.link, settings.labels),
@@ -54,6 +57,8 @@ async def run(settings: AgentSettings) -> None:
         ),
         reporter,
         pulser,
+        pki,
+        Enrolment(pki, settings.token, settings.ca_pin),
     )
     log.info("PICCOLO agent %s: node %s, id %s", __version__, settings.name, identity.node_id)
     try:

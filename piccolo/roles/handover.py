@@ -20,6 +20,7 @@ def become(settings: AgentSettings) -> None:
     sys.stderr.flush()
     # One heap arena: the agent has one thread that allocates (mallopt(3)).
     environ = {"MALLOC_ARENA_MAX": "1", **os.environ}
+    environ.pop("PICCOLO_TOKEN", None)  # it has been read; /proc/PID/environ need not show it
     os.execve(
         sys.executable,
         [sys.executable, "-P", "-m", "piccolo.roles.agent", str(handover)],

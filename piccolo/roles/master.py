@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import signal
-import socket
+import sys
 import uuid
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -14,12 +15,15 @@ from pathlib import Path
 from piccolo import __version__
 from piccolo.config.master import restart_needed
 from piccolo.config.settings import MasterSettings
-from piccolo.core.address import GRPC_PORT, parse_address
+from piccolo.core.address import GRPC_PORT, Address, parse_address
 from piccolo.core.errors import InvalidSpec, PiccoloError
-from piccolo.core.model import Severity
+from piccolo.core.model import Authorities, Severity
 from piccolo.master import keys
+from piccolo.master.access_control import AccessControl
 from piccolo.master.api_server.agent_service import AgentService
 from piccolo.master.api_server.client_service import ClientService
+from piccolo.master.audit_trail import AuditTrail
+from piccolo.master.certificates import Certificates, Lifetimes
 from piccolo.master.clock import Clock
 from piccolo.master.cluster import Cluster
 from piccolo.master.event_log import EventLog
@@ -29,13 +33,20 @@ from piccolo.master.pulse_server import PulseServer
 from piccolo.master.reports import Reports
 from piccolo.master.sessions import Sessions
 from piccolo.master.state_manager import StateManager
+from piccolo.master.tokens import Tokens
+from piccolo.master.trust import Trust
+from piccolo.master.upkeep import Upkeep
 from piccolo.roles import logs, loop
+from piccolo.rpc.hosts import host_name, reachable
 from piccolo.rpc.server import GrpcServer
+from piccolo.security.keyring import KeyRing
 from piccolo.store.base import Store
 from piccolo.store.mirror import MirroredStore
+from piccolo.store.sealed import SealedStore
 
 log = logging.getLogger(__name__)
 
+_FIRST = "start of the master"  # who made the token that it prints
 METRICS_INTERVAL = 5.0  # s, the least between two samples of usage, unless an agent wants more
 
 Load = Callable[[], tuple[MasterSettings, list[str]]]
@@ -54,7 +65,20 @@ def main(load: Load) -> None:
 
 
 async def _open_store(settings: MasterSettings) -> tuple[Store, str]:
-    """The store, and what it is, for people. Only here are engines named."""
+    """The store, encrypted as the settings want it, and what it is, for people."""
+    engine, name = await _open_engine(settings)
+    try:
+        ring = KeyRing.load(Path(settings.data_dir), os.environ)
+        everything = settings.encrypt == "all"
+        store = await SealedStore.open(engine, ring, everything=everything)
+    except BaseException:
+        await engine.close()
+        raise
+    return store, f"{name}, encrypted" if everything else name
+
+
+async def _open_engine(settings: MasterSettings) -> tuple[Store, str]:
+    """Only here are engines named."""
     if settings.store == "sqlite":
         from piccolo.store.sqlite import open_sqlite
 
@@ -83,9 +107,11 @@ async def _load_state(state: StateManager) -> keys.MasterRecord:
 
 async def run(settings: MasterSettings, load: Load) -> None:
     """Until SIGTERM or SIGINT."""
-    stop = loop.stop_signal()
+    stop, hup = loop.stop_signal(), asyncio.Event()
+    # Before it listens: whoever finds it there may send a signal that would end it otherwise.
+    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, hup.set)
     async with serving(settings) as cluster, asyncio.TaskGroup() as tasks:
-        reload = tasks.create_task(_reload_on_hup(cluster, settings, load), name="reload")
+        reload = tasks.create_task(_reload_on_hup(cluster, settings, load, hup), name="reload")
         await stop.wait()
         log.info("stopping")
         reload.cancel()
@@ -104,18 +130,32 @@ async def serving(settings: MasterSettings) -> AsyncIterator[Cluster]:
     try:
         cluster = await _assemble(settings, mirror, store_name)
         degraded.events = cluster.events
-        server = GrpcServer([ClientService(cluster), AgentService(cluster)])
+        trust = cluster.certificates.trust
+        services = [ClientService(cluster), AgentService(cluster)]
+        server = GrpcServer(services, cluster.access, trust.tls())
         listen = parse_address(settings.listen, GRPC_PORT, lowest_port=0)
         try:
             cluster.pulse_port = await server.start(listen.host, listen.port)
             await cluster.pulses.start(listen.host, cluster.pulse_port)
-            cluster.addresses = (_reachable(listen.host, cluster.pulse_port),)
-            _greet(cluster)
+            cluster.addresses = tuple(
+                str(Address(host, cluster.pulse_port)) for host in reachable(listen.host)
+            )
+            cluster.listens_everywhere = listen.host in ("0.0.0.0", "::")
+            upkeep = Upkeep(cluster, Path(settings.data_dir) / "admin.yaml")
+            upkeep.on_tls = lambda tls: setattr(server, "tls", tls)
+            cluster.audit.record("master", "", "MasterStarted", __version__, allowed=True)
+            await upkeep.once()
+            _greet(cluster, settings)
+            if not cluster.state.nodes():
+                await _invite(cluster)
             async with asyncio.TaskGroup() as tasks:
                 background = [
                     tasks.create_task(mirror.run(), name="store"),
                     tasks.create_task(cluster.state.run(), name="state"),
                     tasks.create_task(cluster.monitoring.run(), name="monitoring"),
+                    tasks.create_task(cluster.access.run(), name="access control"),
+                    tasks.create_task(upkeep.run(), name="upkeep"),
+                    tasks.create_task(cluster.audit.run(), name="audit trail"),
                 ]
                 try:
                     yield cluster
@@ -128,6 +168,7 @@ async def serving(settings: MasterSettings) -> AsyncIterator[Cluster]:
         finally:
             cluster.pulses.close()
             await server.close()
+            await cluster.audit.close()
     finally:
         await mirror.close()
 
@@ -149,6 +190,19 @@ async def _assemble(settings: MasterSettings, mirror: MirroredStore, store_name:
         settings.reconnect_grace,
     )
     sessions = Sessions(record.epoch)
+    lifetimes = Lifetimes.of(settings.security)
+    listen = parse_address(settings.listen, GRPC_PORT, lowest_port=0).host
+    trust, _ = Trust.open(
+        Path(settings.data_dir) / "pki",
+        settings.cluster_name,
+        [host_name(), "localhost", "127.0.0.1", *reachable(listen), *settings.security.san],
+        lifetimes.certificate,
+        clock.utc(),
+        known=state.get(keys.AUTHORITIES, Authorities),
+    )
+    certificates = Certificates(trust, state, events, clock, record.cluster_id, lifetimes)
+    await certificates.note_authorities()
+    audit = AuditTrail.open(Path(settings.data_dir) / "audit", clock, state, events, settings.audit)
     return Cluster(
         id=record.cluster_id,
         name=settings.cluster_name,
@@ -162,6 +216,10 @@ async def _assemble(settings: MasterSettings, mirror: MirroredStore, store_name:
         sessions=sessions,
         reports=Reports(state),
         pulses=PulseServer(sessions, monitoring),
+        certificates=certificates,
+        tokens=Tokens(state, clock),
+        audit=audit,
+        access=AccessControl(record.cluster_id, certificates, audit, events, clock),
         started_at=clock.utc(),
     )
 
@@ -180,31 +238,43 @@ class _Announcer:
             self.events.add(Severity.INFO, "master", "store", "StoreRecovered", "all is stored")
 
 
-def _reachable(host: str, port: int) -> str:
-    """An address for others to use: the one listened on, or this machine's name for "all"."""
-    shown = socket.gethostname() if host in ("0.0.0.0", "::") else host
-    return f"[{shown}]:{port}" if ":" in shown else f"{shown}:{port}"
-
-
-def _greet(cluster: Cluster) -> None:
-    known = len(cluster.state.nodes())
+def _greet(cluster: Cluster, settings: MasterSettings) -> None:
     log.info(
         "PICCOLO master %s: cluster %s, %d nodes known, store %s, listening on %s (tcp, udp)",
         __version__,
         cluster.name,
-        known,
+        len(cluster.state.nodes()),
         cluster.store,
-        cluster.addresses[0],
+        ", ".join(cluster.addresses),
     )
-    if known == 0:
-        address = cluster.addresses[0]
-        log.info("to add a node, run on its machine: piccolo agent --master %s", address)
+    log.info("clients on this machine: export PICCOLO_CONTEXT=%s/admin.yaml", settings.data_dir)
+    if not cluster.state.nodes():
+        log.info("to add a node: `piccolo token create` prints the command for its machine")
 
 
-async def _reload_on_hup(cluster: Cluster, running: MasterSettings, load: Load) -> None:
+async def _invite(cluster: Cluster) -> None:
+    """The first join token, with the command to use it. Never in a log: see `_is_journal`."""
+    if _is_journal(sys.stdout.fileno()):
+        return  # `piccolo token create` makes one when it is wanted
+    for old in cluster.tokens.all():
+        if old.created_by == _FIRST and old.revoked_at is None:
+            await cluster.tokens.revoke(old.id)
+    pin = cluster.certificates.trust.current.fingerprint
+    _, token = await cluster.tokens.create(pin, by=_FIRST)
+    print("\nTo add the first node, run this on its machine, within a day:\n")
+    print(f"    piccolo agent --master {cluster.addresses[0]} --token {token.text}\n", flush=True)
+
+
+def _is_journal(descriptor: int) -> bool:
+    """Whether what is written there is kept in the journal (systemd.exec(5): JOURNAL_STREAM)."""
+    found = os.fstat(descriptor)
+    return os.environ.get("JOURNAL_STREAM") == f"{found.st_dev}:{found.st_ino}"
+
+
+async def _reload_on_hup(
+    cluster: Cluster, running: MasterSettings, load: Load, hup: asyncio.Event
+) -> None:
     """SIGHUP: take over what can be changed, and say what needs a restart."""
-    hup = asyncio.Event()
-    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, hup.set)
     while True:
         await hup.wait()
         hup.clear()
@@ -219,6 +289,7 @@ async def _reload_on_hup(cluster: Cluster, running: MasterSettings, load: Load) 
             log.error("node.yaml could not be taken over in full; send SIGHUP again: %s", error)
         cluster.name = fresh.cluster_name
         cluster.events.retention = fresh.retention
+        cluster.audit.configure(fresh.audit)
         cluster.monitoring.configure(
             fresh.thresholds,
             fresh.heartbeat_interval,

@@ -7,6 +7,7 @@ from typing import Any
 from grpclib.encoding.base import CodecBase
 
 from piccolo.core.errors import InvalidSpec, PiccoloError
+from piccolo.rpc.strict import check
 
 
 class Codec(CodecBase):
@@ -22,7 +23,9 @@ class Codec(CodecBase):
     def decode(self, data: bytes, message_type: Any) -> Any:
         """A server blames its caller's input; a client's master is just not to be used now."""
         try:
-            return message_type.FromString(data)
+            message = message_type.FromString(data)
+            check(message)
+            return message
         except Exception as error:  # the decoder raises whatever it stumbles over
             raise self._error(
                 f"a {message_type.__name__} of {len(data)} bytes cannot be decoded: {error}"

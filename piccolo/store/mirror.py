@@ -47,6 +47,7 @@ from piccolo.store.rules import (
     check,
     check_operation,
     conflict,
+    first_batch,
     key_range,
 )
 
@@ -107,6 +108,10 @@ class MirroredStore:
         at = Condition(EPOCH_KEY, last.revision if last else 0)
         await backing.commit([Put(EPOCH_KEY, b"%d" % epoch)], [at])
         return cls(backing, snapshot, epoch, on_degraded)
+
+    @property
+    def backing(self) -> Store:
+        return self._backing
 
     # ---- reading ----
 
@@ -182,6 +187,46 @@ class MirroredStore:
             )
         self._log.trim(revision)
         await self._backing.compact(self._followed)
+
+    async def scrub(self) -> str:
+        self._log.trim(self.revision)
+        return await self._backing.scrub()
+
+    async def rewrite(self, keys: Iterable[str]) -> int:
+        """Have the engine store again what it has under `keys`, as it is.
+
+        For a layer below that stores the same bytes in another way now. Nobody sees a change:
+        values and the mirror's revisions stay. Returns how many were written. Raises
+        `Unavailable`; some may have been written then.
+        """
+        todo = dict.fromkeys(keys)
+        count = 0
+        if todo.pop(EPOCH_KEY, 0) is None:
+            await self._write([Put(EPOCH_KEY, b"%d" % self._epoch)], [])
+            count += 1
+        while True:
+            values = ((key, self._known.value(key)) for key in todo)
+            batch = first_batch([Put(key, value) for key, value in values if value is not None])
+            if not batch:
+                return count
+            if not self._busy.isdisjoint(put.key for put in batch):
+                await self._freed.wait()
+                continue
+            try:
+                await self._write(batch, [self._known.condition(put.key) for put in batch])
+            except StaleGeneration:
+                raise
+            except Conflict:  # somebody else was there: what he wrote is stored again
+                for put in batch:
+                    entry = await self._backing.get(put.key)
+                    if entry is None:
+                        del todo[put.key]
+                    else:
+                        await self._take(Change(put.key, entry.value, entry.revision))
+            else:
+                count += len(batch)
+                for put in batch:
+                    del todo[put.key]
 
     async def close(self) -> None:
         """Write what is pending, for at most two seconds, and close the engine."""

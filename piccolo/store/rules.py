@@ -75,13 +75,24 @@ def check_operation(operation: Operation) -> int:
     """Its size in bytes. Raises `InvalidSpec` when its key or value is over the limits."""
     size = len(key_bytes(operation.key))
     if isinstance(operation, Put):
-        if len(operation.value) > MAX_VALUE_BYTES:
+        length = len(operation.value) - operation.wrapping
+        if length > MAX_VALUE_BYTES:
             raise InvalidSpec(
-                f'the value of "{operation.key}" has {len(operation.value)} bytes, at most '
+                f'the value of "{operation.key}" has {length} bytes, at most '
                 f"{MAX_VALUE_BYTES} are possible"
             )
-        size += len(operation.value)
+        size += length
     return size
+
+
+def first_batch(puts: Sequence[Put]) -> Sequence[Put]:
+    """As many of the first as one transaction takes, with a condition on the key of each."""
+    size = 0
+    for count, put in enumerate(puts):
+        size += check_operation(put) + len(key_bytes(put.key))
+        if count == MAX_CONDITIONS or (count and size > MAX_COMMIT_BYTES):
+            return puts[:count]
+    return puts
 
 
 def conflict(condition: Condition, found: int) -> Conflict:

@@ -19,7 +19,8 @@ from piccolo.core.pulse import ANSWER, PULSE, Pulse, decode, encode
 from piccolo.master.cluster import Cluster
 from piccolo.rpc import wire
 from piccolo.rpc.datagram import Datagrams, Source, bind
-from tests.agent.world import SETTLE, Conversation, agent, master, scripted, until
+from tests.agent.world import SETTLE, Conversation, agent, master, scripted, settle, until
+from tests.master import insiders
 from tests.master.memory_store import Disk
 from tests.master.virtual_time import now, virtual_time
 
@@ -116,7 +117,7 @@ async def test_an_agent_that_stops_is_not_ready_at_once() -> None:
 
 @virtual_time(settle=SETTLE)
 async def test_a_master_that_restarts_finds_all_as_it_was() -> None:
-    disk, port = Disk(), free_port()
+    disk, port = settle(Disk()), free_port()
     generations = []
     async with agent(port) as a:
         await asyncio.sleep(20)  # nobody is there yet
@@ -146,7 +147,7 @@ async def test_the_first_master_that_answers_is_taken_and_kept() -> None:
 
 @virtual_time(settle=SETTLE)
 async def test_a_store_that_is_away_keeps_a_new_node_waiting_and_an_old_one_ready() -> None:
-    disk = Disk()
+    disk = settle(Disk())
     async with master(disk) as cluster, agent(cluster.pulse_port):
         await until(lambda: state_of(cluster)[0] is READY)
         store = cluster.state._store._backing
@@ -268,12 +269,13 @@ async def test_an_agent_cancelled_at_any_moment_leaves_nothing() -> None:
         assert reached >= {(False, False), (True, True)}, "else these were not all the moments"
 
 
+@pytest.mark.parametrize("tls", [False, True])
 @virtual_time(settle=SETTLE)
 async def test_an_agent_cancelled_while_its_master_hangs_leaves_nothing(
-    monkeypatch: pytest.MonkeyPatch,
+    tls: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A port that accepts, and never says a word."""
-    monkeypatch.setattr(master_link, "_CALL", 3.0)
+    """A port that accepts, and never says a word; or (`tls`) none behind the handshake."""
+    monkeypatch.setattr(master_link, "CALL", 3.0)
     connections = []
 
     async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -281,7 +283,8 @@ async def test_an_agent_cancelled_while_its_master_hangs_leaves_nothing(
         await reader.read()
         writer.close()
 
-    server = await asyncio.start_server(accept, "127.0.0.1", 0)
+    context = insiders.serving_tls() if tls else None
+    server = await asyncio.start_server(accept, "127.0.0.1", 0, ssl=context)
     before = sockets()
     for seconds in (0.0, 0.01, 1.0, 2.9, 3.5, 8.0):
         async with agent(server.sockets[0].getsockname()[1]) as a:

@@ -6,36 +6,47 @@ Everything is in virtual time, over real sockets on the loopback interface.
 from __future__ import annotations
 
 import asyncio
+import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
 import grpclib.const
 import grpclib.server
 
+from piccolo.agent.enrolment import Enrolment
 from piccolo.agent.master_link import MasterLink, Membership
+from piccolo.agent.pki import Pki
 from piccolo.agent.pulser import Pulser
 from piccolo.agent.reporter import Reporter
 from piccolo.agent.session import Machine
 from piccolo.config.settings import MasterSettings
+from piccolo.core.access import Principal, Role, spiffe_id
 from piccolo.core.address import Address
 from piccolo.core.errors import PiccoloError
 from piccolo.core.model import Facts, NodeRole, NodeType, Resources, Usage
+from piccolo.master import keys
 from piccolo.master.clock import Clock
 from piccolo.master.cluster import Cluster
 from piccolo.roles import master as role
 from piccolo.rpc import wire
 from piccolo.rpc.server import GrpcServer
-from piccolo.store.base import Store
+from piccolo.security.authority import Authority, Request
+from piccolo.security.files import private_dir, write_private
+from piccolo.store.base import Entry, Store
+from piccolo.store.codec import encode
+from tests.master import insiders
 from tests.master.memory_store import Disk
 from tests.master.virtual_time import now, utc
 from tests.runtime.fake import FakeRuntime
 
 SETTLE = 0.002  # s of real time for packets on the loopback interface
 SESSION = "/piccolo.v1.NodeAgentService/Session"
-CLUSTER = wire.ClusterInfo(id="cluster-1", name="piccolo")
+CLUSTER = wire.ClusterInfo(id=insiders.CLUSTER_ID, name="piccolo")
 CONFIG = wire.NodeConfig(
     version=1, link_profile="wired", heartbeat_interval_ms=10_000, metrics_interval_ms=5_000
 )
@@ -64,6 +75,7 @@ class Known:
 @dataclass(slots=True)
 class Agent:
     link: MasterLink
+    pki: Pki
     reporter: Reporter
     pulser: Pulser
     runtime: FakeRuntime
@@ -73,40 +85,68 @@ class Agent:
 
 @asynccontextmanager
 async def agent(
-    *ports: int, identity: Known | None = None, runtime: FakeRuntime | None = None, name: str = "n1"
+    *ports: int,
+    identity: Known | None = None,
+    runtime: FakeRuntime | None = None,
+    name: str = "n1",
+    pki: Path | None = None,
+    token: str = "",
+    pin: str = "",
 ) -> AsyncIterator[Agent]:
-    """An agent of the master on any of these ports, as `roles.agent` puts it together."""
+    """An agent of the master on any of these ports, as `roles.agent` puts it together.
+
+    Without a directory `pki` it has joined already.
+    """
     runtime = runtime or FakeRuntime()
     identity = identity or Known(f"id-{name}")
-    reporter, pulser = Reporter(runtime), Pulser()
-    link = MasterLink(
-        [Address("127.0.0.1", port) for port in ports],
-        Membership(name, NodeRole.SUB, NodeType.EMBEDDED, "wired", {"zone": "front"}),
-        identity,
-        Machine(identity.node_id, Facts(os="Debian 12"), Resources(4), Usage, 5.0),
-        reporter,
-        pulser,
-    )
-    background = [asyncio.create_task(reporter.run()), asyncio.create_task(pulser.run())]
-    running = asyncio.create_task(link.run(), name="master link")
-    try:
-        yield Agent(link, reporter, pulser, runtime, identity, running)
-    finally:
-        for task in (*background, running):
-            task.cancel()
-        await asyncio.gather(*background, running, return_exceptions=True)
-        pulser.close()
-        await asyncio.sleep(0.1)  # sockets are closed by the loop, a moment later
+    with tempfile.TemporaryDirectory(prefix="piccolo-agent-") as directory:
+        held = Pki(pki or insiders.joined_pki(Path(directory) / "pki", identity.node_id))
+        reporter, pulser = Reporter(runtime), Pulser()
+        link = MasterLink(
+            [Address("127.0.0.1", port) for port in ports],
+            Membership(name, NodeRole.SUB, NodeType.EMBEDDED, "wired", {"zone": "front"}),
+            identity,
+            Machine(identity.node_id, Facts(os="Debian 12"), Resources(4), Usage, 5.0),
+            reporter,
+            pulser,
+            held,
+            Enrolment(held, token, pin),
+        )
+        background = [asyncio.create_task(reporter.run()), asyncio.create_task(pulser.run())]
+        running = asyncio.create_task(link.run(), name="master link")
+        try:
+            yield Agent(link, held, reporter, pulser, runtime, identity, running)
+        finally:
+            for task in (*background, running):
+                task.cancel()
+            await asyncio.gather(*background, running, return_exceptions=True)
+            pulser.close()
+            await asyncio.sleep(0.1)  # sockets are closed by the loop, a moment later
 
 
 # ---- a real master ----
+
+
+def settle(disk: Disk) -> Disk:
+    """Make it the disk of a master that has lived before, with the authority of `insiders`."""
+    if keys.MASTER not in disk.entries:
+        record = keys.MasterRecord(keys.FORMAT, insiders.CLUSTER_ID, 0)
+        disk.revision += 1
+        disk.entries[keys.MASTER] = Entry(keys.MASTER, encode(record), disk.revision)
+        pki = private_dir(disk.directory / "pki")
+        write_private(pki / "ca.key", insiders.authority().key_pem)
+        write_private(pki / "ca.crt", insiders.authority().pem)
+    return disk
 
 
 @asynccontextmanager
 async def master(
     disk: Disk | None = None, port: int = 0, **settings: Any
 ) -> AsyncIterator[Cluster]:
-    disk = disk or Disk()
+    """A master that knows whoever holds a certificate of `insiders`; with a `disk` that is new: as
+    at its first start.
+    """
+    disk = disk or settle(Disk())
 
     async def open_store(settings: MasterSettings) -> tuple[Store, str]:
         return await disk.open(), "memory"
@@ -115,7 +155,7 @@ async def master(
         patch.object(role, "Clock", lambda: Clock(asyncio.get_running_loop().time, utc)),
         patch.object(role, "_open_store", open_store),
     ):
-        settings = {"data_dir": "/nowhere", "listen": f"127.0.0.1:{port}", **settings}
+        settings = {"data_dir": str(disk.directory), "listen": f"127.0.0.1:{port}", **settings}
         async with role.serving(MasterSettings(**settings)) as cluster:
             yield cluster
     await asyncio.sleep(0.1)
@@ -187,12 +227,20 @@ Script = Callable[[Conversation], Awaitable[None]]
 
 
 class ScriptedMaster(wire.NodeAgentServiceBase):
-    def __init__(self, script: Script) -> None:
+    def __init__(self, script: Script, authority: Authority) -> None:
         self.script = script
+        self.authority = authority
         self.conversations: list[Conversation] = []
         self.registrations: list[wire.NodeRegistrationRequest] = []
         self.refusal: PiccoloError | None = None
         self.port = 0
+        self.door = insiders.OpenDoor()
+        self.server: GrpcServer
+
+    async def get_trust_bundle(
+        self, message: wire.GetTrustBundleRequest
+    ) -> wire.GetTrustBundleResponse:
+        return wire.GetTrustBundleResponse(ca_pem=self.authority.pem)
 
     def __mapping__(self) -> dict[str, grpclib.const.Handler]:
         mapping: dict[str, grpclib.const.Handler] = super().__mapping__()
@@ -206,8 +254,18 @@ class ScriptedMaster(wire.NodeAgentServiceBase):
         if self.refusal is not None:
             raise self.refusal
         return wire.NodeRegistrationResponse(
-            node_id=message.node_id, status=wire.RegistrationStatus.REGISTERED
+            node_id=message.node_id,
+            status=wire.RegistrationStatus.REGISTERED,
+            certificate=self._certificate(message),
         )
+
+    def _certificate(self, message: wire.NodeRegistrationRequest) -> wire.SignedCertificate | None:
+        if message.credentials is None:
+            return None
+        key, who = Request(message.credentials.csr_pem).key, Principal(Role.AGENT, message.node_id)
+        uri = spiffe_id(insiders.CLUSTER_ID, who)
+        made = self.authority.sign_client(key, uri, utc(), insiders.LIFE)
+        return wire.SignedCertificate(made.pem, self.authority.pem, made.not_before, made.not_after)
 
     async def _session(self, stream: Any) -> None:
         first = await stream.recv_message()
@@ -218,9 +276,13 @@ class ScriptedMaster(wire.NodeAgentServiceBase):
 
 
 @asynccontextmanager
-async def scripted(script: Script) -> AsyncIterator[ScriptedMaster]:
-    master = ScriptedMaster(script)
-    server = GrpcServer([master])
+async def scripted(
+    script: Script, *, by: Authority | None = None, now: datetime | None = None
+) -> AsyncIterator[ScriptedMaster]:
+    """`by`: with an authority of its own; `now`: when its certificate was made."""
+    master = ScriptedMaster(script, by or insiders.authority())
+    server = GrpcServer([master], master.door, insiders.serving_tls(master.authority, now))
+    master.server = server
     master.port = await server.start("127.0.0.1", 0)
     try:
         yield master

@@ -13,6 +13,7 @@ from piccolo.config.settings import AgentSettings
 from piccolo.config.yaml_file import validate
 from piccolo.core.errors import InvalidSpec
 from piccolo.core.model import NodeRole, NodeType
+from piccolo.core.token import JoinToken
 
 # As install_nodeagent.sh of LLD 3.2.2 writes it.
 LEGACY = """\
@@ -32,6 +33,10 @@ nodeagent:
     architecture: "aarch64"
 """
 
+PIN = "SHA256:47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU"
+TOKEN = JoinToken.make(bytes(range(23)), PIN).text
+OTHER_TOKEN = JoinToken.make(bytes(23), PIN).text
+
 EVERYTHING = """\
 nodeagent:
   name: gate
@@ -43,6 +48,7 @@ nodeagent:
   labels: {zone: front, rack: "12"}
   data_dir: /data/agent
   podman_socket: unix:///run/podman/podman.sock
+  ca_pin: e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855
   log_level: warn
   log_format: json
   metrics:
@@ -100,6 +106,7 @@ def test_every_key(tmp_path: Path) -> None:
         link="cellular",
         labels={"zone": "front", "rack": "12"},
         podman_socket="/run/podman/podman.sock",
+        ca_pin=PIN,
         collection_interval=2.5,
         log_level="warning",
         log_format="json",
@@ -136,6 +143,7 @@ def test_the_command_line_wins(tmp_path: Path) -> None:
         name="other",
         data_dir="/elsewhere",
         labels={"zone": "back", "rack": "12", "more": "x"},
+        ca_pin=PIN,
         podman_socket="/x.sock",
         collection_interval=10.0,
         log_level="error",
@@ -227,6 +235,97 @@ def test_name(tmp_path: Path, text: str | None, host: str, name: str) -> None:
     flags = {"masters": ["a"]}
     settings, _ = resolve_agent_settings(file, {}, flags, hostname=host, root=True)
     assert settings.name == name
+
+
+def token_of(tmp_path: Path, how: str) -> tuple[AgentSettings, list[str]]:
+    """The settings with the token given in one of the four ways."""
+    file = tmp_path / "token"
+    file.write_text(TOKEN + "\n")
+    file.chmod(0o600)
+    match how:
+        case "--token":
+            return resolve(masters=["a"], token=TOKEN)
+        case "--token-file":
+            return resolve(masters=["a"], token_file=str(file))
+        case "environment":
+            return resolve(None, None, {"PICCOLO_TOKEN": TOKEN}, masters=["a"])
+        case _:
+            return resolve(f"nodeagent: {{token_file: {file}}}\n", tmp_path, masters=["a"])
+
+
+@pytest.mark.parametrize("how", ["--token", "--token-file", "environment", "nodeagent.yaml"])
+def test_the_join_token(tmp_path: Path, how: str) -> None:
+    settings, notices = token_of(tmp_path, how)
+    assert settings.token == TOKEN
+    assert settings.ca_pin == ""
+    assert notices == []
+    assert TOKEN not in repr(settings)
+    assert AgentSettings.from_json(settings.to_json()) == settings
+
+
+def test_a_token_in_two_places_is_refused_and_both_are_named(tmp_path: Path) -> None:
+    file = tmp_path / "token"
+    file.write_text(TOKEN)
+    named = f"nodeagent: {{token_file: {file}}}\n"
+    environ = {"PICCOLO_TOKEN": TOKEN}
+    for places, given, env, text in (
+        ("--token and --token-file", {"token": TOKEN, "token_file": str(file)}, {}, None),
+        ("--token and environment variable PICCOLO_TOKEN", {"token": TOKEN}, environ, None),
+        ("--token-file and token_file in nodeagent.yaml", {"token_file": str(file)}, {}, named),
+    ):
+        with pytest.raises(InvalidSpec, match=places):
+            resolve(text, tmp_path, env, masters=["a"], **given)
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"), [("", "is empty"), (" \n", "is empty"), ("piccolo1.x", "no join token")]
+)
+def test_a_token_file_that_is_wrong(tmp_path: Path, content: str, reason: str) -> None:
+    file = tmp_path / "token"
+    file.write_text(content)
+    with pytest.raises(InvalidSpec, match=f"{file}: .*{reason}"):
+        resolve(masters=["a"], token_file=str(file))
+    with pytest.raises(InvalidSpec, match=reason):
+        resolve(f"nodeagent: {{token_file: {file}}}\n", tmp_path, masters=["a"])
+
+
+def test_a_token_file_that_is_not_there(tmp_path: Path) -> None:
+    """The command line means it now; a configuration stays when the token has done its work."""
+    with pytest.raises(InvalidSpec, match="cannot be read: No such file"):
+        resolve(masters=["a"], token_file=str(tmp_path / "none"))
+    text = f"nodeagent: {{token_file: {tmp_path}/none}}\n"
+    settings, [notice] = resolve(text, tmp_path, masters=["a"])
+    assert settings.token == ""
+    assert f"{tmp_path}/none is not there" in notice
+
+
+def test_a_token_file_that_others_can_read_is_noticed(tmp_path: Path) -> None:
+    file = tmp_path / "token"
+    file.write_text(TOKEN)
+    file.chmod(0o644)
+    settings, [notice] = resolve(masters=["a"], token_file=str(file))
+    assert settings.token == TOKEN
+    assert "other users can read the join token" in notice
+
+
+def test_a_token_that_is_wrong_is_not_repeated() -> None:
+    wrong = TOKEN[:-1]
+    for environ, given, place in (
+        ({}, {"token": wrong}, "--token: "),
+        ({"PICCOLO_TOKEN": wrong}, {}, "environment variable PICCOLO_TOKEN: "),
+    ):
+        with pytest.raises(InvalidSpec, match=f"^{place}this is no join token") as caught:
+            resolve(None, None, environ, masters=["a"], **given)
+        assert wrong[10:30] not in str(caught.value)
+
+
+def test_the_pin_of_the_authority() -> None:
+    assert resolve(masters=["a"], ca_pin=PIN)[0].ca_pin == PIN
+    assert resolve(masters=["a"], ca_pin=PIN, token=TOKEN)[0].ca_pin == PIN
+    with pytest.raises(InvalidSpec, match="one of the two is of another cluster"):
+        resolve(masters=["a"], ca_pin=f"SHA256:{'A' * 43}", token=TOKEN)
+    with pytest.raises(InvalidSpec, match="--ca-pin: this is no fingerprint"):
+        resolve(masters=["a"], ca_pin="x")
 
 
 @pytest.mark.parametrize("host", ["localhost", "localhost.localdomain", "", "___"])

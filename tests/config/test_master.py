@@ -9,13 +9,21 @@ import pytest
 from piccolo.config.document import load_documents
 from piccolo.config.fields import Link
 from piccolo.config.master import MasterFile, resolve_master_settings, restart_needed
-from piccolo.config.settings import Discovery, ListedNode, MasterSettings, Retention
+from piccolo.config.settings import (
+    AuditSettings,
+    Discovery,
+    ListedNode,
+    MasterSettings,
+    Retention,
+    SecuritySettings,
+)
 from piccolo.config.yaml_file import validate
 from piccolo.core.errors import InvalidSpec
 from piccolo.core.liveness import PROFILES
 from piccolo.core.model import NodeRole, NodeType
 from piccolo.core.shortage import Thresholds
 
+FINGERPRINT = "SHA256:47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU"
 EVERYTHING = """\
 cluster:
   name: factory
@@ -34,6 +42,15 @@ thresholds:
 retention:
   events_max: 200
   events_max_age: 2d
+audit:
+  max_file_size: 256KiB
+  files: 20
+  reads: true
+security:
+  san: [master.example, "2001:DB8::0:9"]
+  certificate_lifetime: 12h
+  expired_grace: 0
+  overlap: 2d
 log_level: DEBUG
 log_format: json
 nodes:
@@ -48,8 +65,11 @@ nodes:
       zone: front
       example.com/rack: "12"
       seldom: ""
+    credentials:
+      key: SHA256:47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU
   - name: roaming
     type: cloud
+    credentials: {token: k3vq7mza}
 """
 
 
@@ -84,6 +104,13 @@ def test_every_key(tmp_path: Path) -> None:
         reconnect_grace=0.5,
         thresholds=Thresholds(7.5, 90.0, 60.0),
         retention=Retention(200, 172_800.0),
+        audit=AuditSettings(max_file_size=256 << 10, files=20, reads=True),
+        security=SecuritySettings(
+            ("master.example", "2001:db8::9"),
+            certificate_lifetime=43_200.0,
+            expired_grace=0.0,
+            overlap=172_800.0,
+        ),
         nodes=(
             ListedNode("master", "10.0.0.1", NodeRole.MASTER),
             ListedNode(
@@ -92,8 +119,9 @@ def test_every_key(tmp_path: Path) -> None:
                 type=NodeType.CLOUD,
                 link="cellular",
                 labels={"zone": "front", "example.com/rack": "12", "seldom": ""},
+                key_fingerprint=FINGERPRINT,
             ),
-            ListedNode("roaming", type=NodeType.CLOUD),
+            ListedNode("roaming", type=NodeType.CLOUD, token_id="k3vq7mza"),
         ),
         log_level="debug",
         log_format="json",
@@ -105,7 +133,7 @@ def test_without_a_file_any_node_may_join() -> None:
     settings, notices = resolve()
     assert settings == MasterSettings(data_dir="/var/lib/piccolo/master")
     assert settings.discovery is Discovery.ANY
-    assert notices == ["no node.yaml: any node may join (discovery: any)"]
+    assert notices == ["no node.yaml: any node with a token may join (discovery: any)"]
     assert resolve(discovery="listed") == (
         MasterSettings(data_dir="/var/lib/piccolo/master", discovery=Discovery.LISTED),
         [],
@@ -175,8 +203,25 @@ NODE = "nodes:\n  - name: a\n    ip: 10.0.0.1\n"
     [
         (NODE + "    rol: sub\n", "4:5: nodes[0]:",
          'unknown key "rol"; did you mean "role"? allowed here: name, ip, role, type, link,'
-         " labels"),
-        (NODE + "    credentials: x\n", "4:5: nodes[0]:", 'unknown key "credentials"'),
+         " labels, credentials"),
+        (NODE + "    credentials: x\n", "4:5: nodes[0].credentials:", "must hold keys"),
+        (NODE + "    credentials: {}\n", "4:5: nodes[0].credentials:",
+         'give either "token" or "key"'),
+        (NODE + f"    credentials: {{token: k3vq7mza, key: '{FINGERPRINT}'}}\n",
+         "4:5: nodes[0].credentials:", "not both"),
+        (NODE + "    credentials: {token: 7}\n", "4:19: nodes[0].credentials.token:", "text"),
+        (NODE + "    credentials: {token: K3}\n", "4:19: nodes[0].credentials.token:", "8 letters"),
+        (NODE + "    credentials: {key: 'SHA256:x'}\n", "4:19: nodes[0].credentials.key:",
+         "no fingerprint"),
+        (NODE + "    credentials: {password: x}\n", "4:19: nodes[0].credentials:",
+         "allowed here: token, key"),
+        ("security: {san: ['a:5']}\n", "1:18: security.san[0]:", "without a port"),
+        ("security: {san: ['*.example']}\n", "1:18: security.san[0]:", "not a host name"),
+        ("security: {san: a}\n", "1:12: security.san:", "must be a list"),
+        ("security: {certificate_lifetime: 1s}\n", "1:12: security.certificate_lifetime:",
+         "below the minimum of 10 s"),
+        ("security: {overlap: 0}\n", "1:12: security.overlap:", "below the minimum"),
+        ("san: [a]\n", "1:1:", 'it belongs below "security"'),
         (NODE + "    hostname: x\n", "4:5: nodes[0]:", 'unknown key "hostname"'),
         (NODE + "    role: embedded\n", "4:5: nodes[0].role:", "write type: embedded"),
         (NODE + "    role: slave\n", "4:5: nodes[0].role:", "write master or sub"),
@@ -314,3 +359,19 @@ def test_what_needs_a_restart(tmp_path: Path) -> None:
     other = dataclasses.replace(old, store="sqlite", listen="10.0.0.1:1", data_dir="/x")
     assert restart_needed(old, other) == ["listen", "data_dir", "store"]
     assert restart_needed(old, dataclasses.replace(old, store="sqlite")) == ["store"]
+    shorter = dataclasses.replace(old, security=SecuritySettings())
+    assert restart_needed(old, shorter) == ["security"]
+
+
+def test_names_of_the_command_line_are_added_to_the_files(tmp_path: Path) -> None:
+    settings, _ = resolve(EVERYTHING, tmp_path, san=["10.0.0.7", "Master.Example"])
+    assert settings.security.san == ("master.example", "2001:db8::9", "10.0.0.7")
+    with pytest.raises(InvalidSpec, match=r"^--san: "):
+        resolve(san=["http://x"])
+
+
+def test_a_whole_token_in_the_file_is_refused_and_not_repeated() -> None:
+    token = f"piccolo1.k3vq7mza.{'s' * 24}.{'p' * 43}"
+    [message] = problems(NODE + f"    credentials: {{token: {token}}}\n")
+    assert "the secret does not belong here" in message
+    assert "ssss" not in message

@@ -66,7 +66,7 @@ def test_settings_cannot_be_changed() -> None:
 
 
 def test_a_password_in_the_store_is_not_shown() -> None:
-    assert "secret" not in repr(MasterSettings("/d", store="etcd://root:secret@h"))
+    assert "hunter2" not in repr(MasterSettings("/d", store="etcd://root:hunter2@h"))
 
 
 @pytest.mark.parametrize("module", ["piccolo.config", "piccolo.config.settings",

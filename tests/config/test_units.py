@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from piccolo.config.units import format_duration, parse_duration
+from piccolo.config.units import format_duration, format_size, parse_duration, parse_size
 from piccolo.core.errors import InvalidSpec
 
 
@@ -52,3 +52,27 @@ def test_format(seconds: float, text: str) -> None:
 @given(st.integers(0, 10**6))
 def test_what_is_formatted_reads_back(seconds: int) -> None:
     assert parse_duration(format_duration(seconds)) == pytest.approx(seconds, rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("value", "size"),
+    [(0, 0), (65536, 65536), ("65536", 65536), ("64KiB", 65536), (" 1 MiB ", 1 << 20),
+     ("2GiB", 2 << 30)],
+)  # fmt: skip
+def test_sizes(value: object, size: int) -> None:
+    assert parse_size(value) == size
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["", "MiB", "-1", "1.5MiB", "1MB", "1M", "1mib", "1_000", "１", "9" * 10_000, "1KiB 2",
+     -1, 10**12, 10**400, 1.0, True, None, []],
+)  # fmt: skip
+def test_what_is_no_size(value: object) -> None:
+    with pytest.raises(InvalidSpec, match="size"):
+        parse_size(value)
+
+
+@given(st.integers(0, 10**9))
+def test_a_size_that_is_formatted_reads_back(size: int) -> None:
+    assert parse_size(format_size(size).removesuffix(" bytes")) == size

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
 from piccolo.cli import rows
 from piccolo.core.address import GRPC_PORT, parse_address
 from piccolo.core.liveness import PROFILES
 from piccolo.rpc import wire
-from piccolo.rpc.client import dial
+from piccolo.rpc.client import Connection, dial
+from piccolo.security.context import load
+from piccolo.security.tls import client_context
 from tests.lab.cluster import Lab
 
 T = TypeVar("T")
@@ -22,16 +26,37 @@ BACK = 3.0 + PROFILES["wired"].backoff_cap  # s: Ready again after whatever it w
 RETURNED = PROFILES["wired"].backoff_cap + PROFILES["wired"].reconnect_grace  # s: a session is back
 
 
+def admin(lab: Lab) -> ssl.SSLContext:
+    """The lab's administrator, to TLS."""
+    found = load(lab.context)
+    return client_context(found.ca, found.certificate, found.key)
+
+
+@asynccontextmanager
+async def connection_to(
+    address: str, tls: ssl.SSLContext, timeout: float = 5.0
+) -> AsyncIterator[Connection]:
+    """To the master there; torn off at the end, as the loop may end right behind it: a farewell of
+    TLS takes a while, and a transport that is still at it is a warning."""
+    connection = await dial([parse_address(address, GRPC_PORT)], timeout=timeout, tls=tls)
+    protocol = connection.channel._protocol
+    assert protocol is not None
+    transport = protocol.connection._transport
+    try:
+        yield connection
+    finally:
+        connection.close()
+        transport.abort()
+        await asyncio.sleep(0)
+
+
 def ask(lab: Lab, make: Callable[[Stub], Awaitable[T]], timeout: float = 5.0) -> T:
     """One call of the master's service for clients."""
 
     async def once() -> T:
-        connection = await dial([parse_address(lab.address, GRPC_PORT)], timeout=timeout)
-        try:
+        async with connection_to(lab.address, admin(lab), timeout) as connection:
             async with asyncio.timeout(timeout):
                 return await make(Stub(connection.channel))
-        finally:
-            connection.close()
 
     return asyncio.run(once())
 

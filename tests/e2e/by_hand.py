@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import socket
+import ssl
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
-from typing import Any
+from typing import Any, Self
 
 from grpclib.client import Stream
 from grpclib.const import Cardinality
@@ -17,7 +19,10 @@ from piccolo.core.address import GRPC_PORT, parse_address
 from piccolo.core.pulse import PULSE, Pulse, encode
 from piccolo.core.report import Report
 from piccolo.rpc import convert, wire
-from piccolo.rpc.client import dial
+from piccolo.security.request import make_key, make_request
+from piccolo.security.tls import client_context, unverified_context
+from tests.e2e.asking import connection_to
+from tests.lab.cluster import Lab
 
 SESSION = "/piccolo.v1.NodeAgentService/Session"
 # What a message of a newer version holds besides: fields 1000 and 1001, see
@@ -89,60 +94,94 @@ class Session:
 
 
 class Agent:
-    """A node that is no program."""
+    """A node that is no program. It has a key of its own, joins with a token of the lab, and does
+    all else with the certificate that it got."""
 
-    def __init__(self, address: str, name: str) -> None:
-        self.address = parse_address(address, GRPC_PORT)
+    def __init__(self, lab: Lab, name: str) -> None:
+        self.address = lab.address
+        self.host = lab.master.ip
         self.name = name
+        self.token = lab.join_token()
         self.node_id = uuid.uuid4().hex
         self.instance_id = uuid.uuid4().hex
+        self.key = make_key()
+        self.request = make_request(self.key)
+        self.signed: wire.SignedCertificate | None = None
+
+    @classmethod
+    def copy_of(cls, lab: Lab, node: str, name: str = "") -> Self:
+        """Has all that a real agent of the lab has in its data directory."""
+        data = lab.nodes[node].dir / "data"
+        made = cls(lab, name or node)
+        made.node_id = json.loads((data / "identity.json").read_text())["node_id"]
+        made.key = (data / "pki/node.key").read_text()
+        made.request = (data / "pki/node.csr").read_text()
+        made.signed = wire.SignedCertificate(
+            certificate_pem=(data / "pki/node.crt").read_text(),
+            ca_pem=(data / "pki/ca.crt").read_text(),
+        )
+        return made
 
     def registration(self) -> wire.NodeRegistrationRequest:
         return wire.NodeRegistrationRequest(
             node_id=self.node_id,
             hostname=self.name,
-            ip_address=self.address.host,
+            ip_address=self.host,
             role=wire.NodeRole.SUB,
             type=wire.NodeType.EMBEDDED,
             instance_id=self.instance_id,
         )
 
+    @property
+    def signed_pem(self) -> str:
+        assert self.signed is not None
+        return self.signed.certificate_pem
+
+    @property
+    def tls(self) -> ssl.SSLContext:
+        """With its certificate; before it has one, of a node that believes anybody."""
+        if self.signed is None:
+            return unverified_context()
+        return client_context(self.signed.ca_pem, self.signed.certificate_pem, self.key)
+
     async def call(self, method: str, request: Any, answer: type[Any]) -> Any:
         """A call of NodeAgentService; `request` may be bytes."""
-        connection = await dial([self.address], timeout=3)
-        try:
+        async with connection_to(self.address, self.tls, 3) as connection:
             path = f"/piccolo.v1.NodeAgentService/{method}"
             stub = connection.channel.request(path, Cardinality.UNARY_UNARY, type(request), answer)
             async with stub as stream:
                 await stream.send_message(request, end=True)
                 return await stream.recv_message()
-        finally:
-            connection.close()
 
     async def register(self, extra: bytes = b"") -> wire.NodeRegistrationResponse:
+        """Join with the token; with a certificate: say anew who we are."""
+        request = self.registration()
+        if self.signed is None:
+            request.credentials = wire.Credentials(token=self.token, csr_pem=self.request)
         found: wire.NodeRegistrationResponse = await self.call(
-            "RegisterNode", bytes(self.registration()) + extra, wire.NodeRegistrationResponse
+            "RegisterNode", bytes(request) + extra, wire.NodeRegistrationResponse
         )
+        self.signed = found.certificate or self.signed
         return found
 
     @asynccontextmanager
     async def session(self, extra: bytes = b"", protocol: int = 1) -> AsyncIterator[Session]:
         """A session that was welcomed. How it ends is no concern of the test's any more."""
-        connection = await dial([self.address], timeout=3)
-        request = connection.channel.request(
-            SESSION, Cardinality.STREAM_STREAM, wire.AgentMessage, wire.MasterMessage
-        )
-        stream = await request.__aenter__()
-        session = Session(stream, (self.address.host, self.address.port))
-        try:
-            hello = wire.Hello(
-                node_id=self.node_id, instance_id=self.instance_id, protocol=protocol
+        async with connection_to(self.address, self.tls, 3) as connection:
+            request = connection.channel.request(
+                SESSION, Cardinality.STREAM_STREAM, wire.AgentMessage, wire.MasterMessage
             )
-            await session.say(extra, hello=hello)
-            session.welcome = await session.hear("welcome")
-            yield session
-        finally:
-            session.close()
-            with suppress(GRPCError, StreamTerminatedError, ProtocolError):
-                await request.__aexit__(None, None, None)
-            connection.close()
+            stream = await request.__aenter__()
+            address = parse_address(self.address, GRPC_PORT)
+            session = Session(stream, (address.host, address.port))
+            try:
+                hello = wire.Hello(
+                    node_id=self.node_id, instance_id=self.instance_id, protocol=protocol
+                )
+                await session.say(extra, hello=hello)
+                session.welcome = await session.hear("welcome")
+                yield session
+            finally:
+                session.close()
+                with suppress(GRPCError, StreamTerminatedError, ProtocolError):
+                    await request.__aexit__(None, None, None)

@@ -17,13 +17,14 @@ class TcpForwarder:
     """Forwards connections to `listen` on to `target`, both (host, port), until closed."""
 
     def __init__(self, listen: tuple[str, int], target: tuple[str, int]) -> None:
+        self.sent: list[bytearray] = []  # by the clients, connection by connection
         self._target = target
         self._listener = socket.create_server(listen)
         self._sockets: list[socket.socket] = []
         self._threads: list[threading.Thread] = []
         self._begin(self._accept)
 
-    def _begin(self, work: object, *args: socket.socket) -> None:
+    def _begin(self, work: object, *args: object) -> None:
         assert callable(work)
         self._threads.append(threading.Thread(target=work, args=args))
         self._threads[-1].start()
@@ -41,8 +42,9 @@ class TcpForwarder:
                 continue
             outer.settimeout(None)
             self._sockets += [inner, outer]
-            self._begin(_pump, inner, outer)
-            self._begin(_pump, outer, inner)
+            self.sent.append(bytearray())
+            self._begin(_pump, inner, outer, self.sent[-1])
+            self._begin(_pump, outer, inner, None)
 
     def close(self) -> None:
         _shut(self._listener)
@@ -66,10 +68,12 @@ class TcpForwarder:
         self.close()
 
 
-def _pump(source: socket.socket, sink: socket.socket) -> None:
+def _pump(source: socket.socket, sink: socket.socket, kept: bytearray | None) -> None:
     """Until one of the two ends; then both do."""
     try:
         while data := source.recv(65536):
+            if kept is not None:
+                kept += data
             sink.sendall(data)
     except OSError:
         pass

@@ -49,7 +49,8 @@ def run_agent(lab: LoopbackLab, host: str, name: str, master: str = "") -> Proc:
     argv = [str(lab.program), "agent", "--master", master or lab.address, "--name", name]
     argv += ["--data-dir", str(lab.nodes[host].dir / "data")]
     argv += ["--podman-socket", str(lab.sockets[host])]
-    agent = Proc(lab.site, lab.nodes[host], "agent", argv)
+    env = {"PICCOLO_TOKEN": lab.join_token()}
+    agent = Proc(lab.site, lab.nodes[host], "agent", argv, env=env)
     lab.agents.setdefault(host, agent)
     return agent
 
@@ -198,7 +199,7 @@ def test_removed_nodes_are_told_and_may_join_again(story: Story) -> None:
     before = node(lab, GUEST)
     assert "removed" in lab.piccolo("remove", "node", GUEST).stdout
     assert agent.wait(3) == 0
-    assert "start the agent again to join anew" in agent.output()
+    assert "to join anew, start the agent with a new token" in agent.output()
     assert GUEST not in nodes(lab)
     story.watch.wait_for(lambda c: (c.type, c.name) == ("DELETED", GUEST), 2)
 

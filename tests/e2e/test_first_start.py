@@ -14,7 +14,9 @@ import pytest
 import yaml
 
 from tests.e2e.asking import eventually, nodes
-from tests.lab.cluster import LoopbackLab
+from tests.e2e.secrets import assert_nothing_secret_was_written
+from tests.lab.cluster import PORT, LoopbackLab
+from tests.lab.process import Proc
 
 pytestmark = pytest.mark.slow
 
@@ -54,6 +56,7 @@ def lab() -> Iterator[LoopbackLab]:
                 watch.wait_status(name, "Ready", 20)
         eventually(lambda: all(n["usage"] for n in nodes(cluster).values()), 5)
         yield cluster
+        assert_nothing_secret_was_written(cluster)
 
 
 Shown = dict[str, subprocess.CompletedProcess[str]]
@@ -75,8 +78,28 @@ def decoded(result: subprocess.CompletedProcess[str]) -> Any:
 def test_without_a_file_every_node_may_join_and_the_log_says_how(lab: LoopbackLab) -> None:
     assert lab.master_proc is not None
     log = lab.master_proc.output()
-    assert "any node may join" in log
-    assert f"piccolo agent --master {lab.address}" in log
+    assert "any node with a token may join" in log
+    assert f"piccolo agent --master {lab.address} --token piccolo1." in log
+
+
+def test_the_invitation_is_on_stdout_and_in_no_log() -> None:
+    """Where standard output is not a file of the lab: only there, while there is no node."""
+    with LoopbackLab(0) as empty:
+        argv = [str(empty.program), "master", "--listen", empty.address]
+        argv += ["--data-dir", str(empty.master.dir / "data")]
+        said = []
+        for _ in range(2):
+            master = Proc(empty.site, empty.master, "split", argv, stdout=subprocess.PIPE)
+            empty.wait_listening(master, PORT)
+            master.terminate()
+            assert master.popen.stdout is not None
+            with master.popen.stdout as stdout:
+                said.append(stdout.read().decode())
+        assert f"    piccolo agent --master {empty.address} --token piccolo1." in said[0]
+        tokens = [text.split("--token ")[1].split()[0] for text in said]
+        assert tokens[0] != tokens[1], "nobody keeps the first one to show it again"
+        assert "to add a node: `piccolo token create`" in master.output()
+        assert_nothing_secret_was_written(empty, *tokens)
 
 
 def test_what_succeeds_says_nothing_on_stderr(shown: Shown) -> None:
@@ -240,8 +263,18 @@ def test_a_watch_lists_then_says_so_then_tells_what_changes(lab: LoopbackLab) ->
         assert {c.name for c in watch.since(change.at)} == {"dock"}
 
 
+def test_without_a_context_the_client_says_where_it_looked() -> None:
+    with LoopbackLab(0) as empty:
+        asked = empty.piccolo("get", "nodes", check=False)
+    assert asked.returncode == 2
+    assert asked.stdout == ""
+    assert str(empty.context) in asked.stderr
+    assert "piccolo context import" in asked.stderr
+
+
 def test_without_a_master_the_client_says_where_it_looked() -> None:
     with LoopbackLab(0) as empty:
+        empty.start_master().terminate()
         asked = empty.piccolo("get", "nodes", check=False)
     assert asked.returncode == 4
     assert asked.stdout == ""

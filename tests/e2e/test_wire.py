@@ -7,20 +7,28 @@ import asyncio
 import os
 import random
 import socket
+import ssl
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, suppress
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from grpclib import GRPCError, Status
 from grpclib.exceptions import StreamTerminatedError
 
+from piccolo.core.access import Principal, Role, spiffe_id
 from piccolo.core.errors import StaleGeneration
 from piccolo.core.liveness import PROFILES
+from piccolo.core.token import ID_BYTES, SECRET_BYTES, JoinToken
 from piccolo.rpc import wire
 from piccolo.rpc.server import GrpcServer
+from piccolo.security.authority import Authority, Request
+from piccolo.security.request import make_key, make_request
+from piccolo.security.tls import server_context
 from tests.e2e.asking import DETECTED, containers, events, eventually, node, nodes
 from tests.e2e.by_hand import NEWER, NEWER_CASE, Agent, Session
+from tests.e2e.strangers import Doorman
 from tests.lab.cluster import PORT, LoopbackLab
 
 pytestmark = pytest.mark.slow
@@ -54,7 +62,7 @@ async def becomes(lab: LoopbackLab, name: str, status: str, within: float) -> No
 
 
 async def test_a_newer_agent_is_understood_as_far_as_we_can(lab: LoopbackLab) -> None:
-    agent = Agent(lab.address, "newer-agent")
+    agent = Agent(lab, "newer-agent")
     reply = await agent.register(NEWER)
     assert reply.status == wire.RegistrationStatus.REGISTERED
     async with agent.session(NEWER, protocol=2) as session:
@@ -70,24 +78,54 @@ async def test_a_newer_agent_is_understood_as_far_as_we_can(lab: LoopbackLab) ->
 
 
 async def test_unknown_fields_of_a_newer_client(lab: LoopbackLab) -> None:
-    agent = Agent(lab.address, "steady")
+    agent = Agent(lab, "newer-client")
+    await agent.register()
     request = bytes(wire.ConfigRequest(node_id=agent.node_id)) + NEWER
-    with pytest.raises(GRPCError) as refused:
-        await agent.call("ReceiveConfig", request, wire.ConfigResponse)
-    assert refused.value.status is Status.NOT_FOUND  # it was read, and there is no such node
+    reply = await agent.call("ReceiveConfig", request, wire.ConfigResponse)
+    assert reply.changed
+    assert reply.config.link_profile == "wired"  # so it was read
 
 
 class NewerMaster(wire.NodeAgentServiceBase):
     """A master of a later version, as far as an agent of this one can tell."""
 
     def __init__(self) -> None:
+        self.authority = Authority.create("newer", datetime.now(UTC))
         self.heard: asyncio.Queue[wire.AgentMessage] = asyncio.Queue()
         self.outgoing: asyncio.Queue[bytes | Exception] = asyncio.Queue()
+
+    @property
+    def token(self) -> str:
+        pin = self.authority.fingerprint
+        return JoinToken.make(os.urandom(ID_BYTES + SECRET_BYTES), pin).text
+
+    def tls(self) -> ssl.SSLContext:
+        key, now = make_key(), datetime.now(UTC)
+        public = Request(make_request(key)).key
+        signed = self.authority.sign_master(public, [], now, timedelta(hours=1))
+        return server_context(self.authority.pem, signed.pem, key)
+
+    async def get_trust_bundle(
+        self, message: wire.GetTrustBundleRequest
+    ) -> wire.GetTrustBundleResponse:
+        reply = wire.GetTrustBundleResponse(ca_pem=self.authority.pem)
+        return bytes(reply) + NEWER  # type: ignore[return-value]
 
     async def register_node(
         self, message: wire.NodeRegistrationRequest
     ) -> wire.NodeRegistrationResponse:
         reply = wire.NodeRegistrationResponse(node_id=message.node_id, message="come in")
+        if message.credentials is not None:
+            name = spiffe_id("c1", Principal(Role.AGENT, message.node_id))
+            public = Request(message.credentials.csr_pem).key
+            now = datetime.now(UTC)
+            signed = self.authority.sign_client(public, name, now, timedelta(hours=1))
+            reply.certificate = wire.SignedCertificate(
+                certificate_pem=signed.pem,
+                ca_pem=self.authority.pem,
+                not_before=signed.not_before,
+                not_after=signed.not_after,
+            )
         return bytes(reply) + NEWER  # type: ignore[return-value]
 
     async def session(
@@ -126,7 +164,7 @@ class NewerMaster(wire.NodeAgentServiceBase):
 @asynccontextmanager
 async def newer_master(address: str) -> AsyncIterator[NewerMaster]:
     service = NewerMaster()
-    server = GrpcServer([service])
+    server = GrpcServer([service], Doorman(), service.tls())
     await server.start(address, PORT)
     try:
         yield service
@@ -138,7 +176,7 @@ async def newer_master(address: str) -> AsyncIterator[NewerMaster]:
 async def test_an_agent_gets_on_with_a_newer_master() -> None:
     with LoopbackLab(["n1"]) as lab:
         async with newer_master(lab.master.ip) as master:
-            agent = lab.start_agent("n1")
+            agent = lab.start_agent("n1", env={"PICCOLO_TOKEN": master.token})
             hello = await master.hear("hello")
             assert isinstance(hello, wire.Hello)
             await master.hear("heartbeat")
@@ -169,7 +207,7 @@ async def test_an_agent_gets_on_with_a_newer_master() -> None:
 
 
 async def test_an_old_session_cannot_touch_what_a_newer_one_says(lab: LoopbackLab) -> None:
-    agent = Agent(lab.address, "fenced")
+    agent = Agent(lab, "fenced")
     await agent.register()
     mine = wire.ContainerStatus(id="c1", name="mine", state="running")
     old = wire.ContainerStatus(id="c2", name="old", state="running")
@@ -210,8 +248,7 @@ async def test_an_old_session_cannot_touch_what_a_newer_one_says(lab: LoopbackLa
 async def test_a_copy_under_another_name_changes_nothing(lab: LoopbackLab) -> None:
     """An image that was copied from a living node to a machine with a host name of its own."""
     before = await asyncio.to_thread(node, lab, "steady")
-    copy = Agent(lab.address, "impostor")
-    copy.node_id = before["id"]
+    copy = Agent.copy_of(lab, "steady", name="impostor")
     with pytest.raises(GRPCError) as refused:
         await copy.register()
     assert refused.value.status is Status.ALREADY_EXISTS
@@ -220,6 +257,18 @@ async def test_a_copy_under_another_name_changes_nothing(lab: LoopbackLab) -> No
     assert [after[key] for key in ("id", "ip", "generation")] == [
         before[key] for key in ("id", "ip", "generation")
     ]
+
+
+async def test_the_id_of_another_is_no_use_without_its_key(lab: LoopbackLab) -> None:
+    """Ids are no secrets: they are in every list."""
+    before = await asyncio.to_thread(node, lab, "steady")
+    thief = Agent(lab, "steady")
+    thief.node_id = before["id"]
+    with pytest.raises(GRPCError) as refused:
+        await thief.register()
+    assert refused.value.status is Status.ABORTED
+    assert "is known with another key" in (refused.value.message or "")
+    assert (await asyncio.to_thread(node, lab, "steady"))["generation"] == before["generation"]
 
 
 # ---- strangers ----
@@ -268,7 +317,7 @@ async def pulsing(session: Session, seconds: float) -> None:
 
 async def be_forged(lab: LoopbackLab) -> None:
     """A forger who knows the session's id, but not its key, says the highest number there is."""
-    agent = Agent(lab.address, "forged")
+    agent = Agent(lab, "forged")
     await agent.register()
     async with agent.session() as session:
         await session.report()
@@ -284,7 +333,7 @@ async def be_forged(lab: LoopbackLab) -> None:
 
 async def be_replayed(lab: LoopbackLab) -> None:
     """A forger who has recorded what the node sent, and repeats it when the node is gone."""
-    agent = Agent(lab.address, "replayed")
+    agent = Agent(lab, "replayed")
     await agent.register()
     async with agent.session() as session:
         await session.report()

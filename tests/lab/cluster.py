@@ -89,6 +89,7 @@ class Lab:
         self.agents: dict[str, Proc] = {}
         self.podman: dict[str, PodmanNode] = {}
         self.sockets: dict[str, Path] = {}
+        self.token = ""
         self.site = Site()
 
     def _add_hosts(self) -> None:
@@ -131,24 +132,50 @@ class Lab:
         self.master_proc = Proc(self.site, self.master, "master", argv, env=env, limit=limit)
         if wait:
             self.wait_listening(self.master_proc, PORT)
+            self._wait_context(self.master_proc)
         return self.master_proc
+
+    def _wait_context(self, master: Proc) -> None:
+        """At its first start the master writes the administrator's context when it listens."""
+        deadline = time.monotonic() + LISTEN_SECONDS
+        while not self.context.exists():
+            if not master.alive or time.monotonic() > deadline:
+                raise master.error(f"did not write {self.context}")
+            time.sleep(0.01)
 
     def start_agent(
         self,
         name: str,
         *extra: str,
+        master: str = "",
         env: Mapping[str, str] | None = None,
         limit: Limit | None = None,
     ) -> Proc:
-        """Start a node's agent; again after its end: with the identity it left."""
+        """Start a node's agent; again after its end: with the identity it left.
+
+        `master`: another address than the lab's. It has the lab's token, unless `env` has another.
+        """
         host = self.nodes[name]
-        argv = [str(self.program), "agent", "--master", self.address, "--name", name]
+        argv = [str(self.program), "agent", "--master", master or self.address, "--name", name]
         argv += ["--data-dir", str(host.dir / "data")]
         if name in self.sockets:
             argv += ["--podman-socket", str(self.sockets[name])]
         argv += extra
+        env = {"PICCOLO_TOKEN": self.join_token(), **(env or {})}
         self.agents[name] = Proc(self.site, host, "agent", argv, env=env, limit=limit)
         return self.agents[name]
+
+    def join_token(self) -> str:
+        """A token that is good for all nodes of the lab; empty while there is no master to ask."""
+        if not self.token and self.master_proc is not None and self.master_proc.alive:
+            made = self.piccolo("token", "create", "--uses", "1000", "-o", "json")
+            self.token = json.loads(made.stdout)["token"]
+        return self.token
+
+    @property
+    def context(self) -> Path:
+        """Of the administrator."""
+        return self.master.dir / "data" / "admin.yaml"
 
     def start_agents(self, *extra: str, timeout: float = READY_SECONDS) -> None:
         """Start the agents of all nodes and wait until the master shows them Ready."""
@@ -208,8 +235,8 @@ class Lab:
         return watch
 
     def client_env(self) -> dict[str, str]:
-        """By which a client finds the master."""
-        return {"PICCOLO_MASTER": self.address}
+        """By which a client finds the master, and is let in."""
+        return {"PICCOLO_MASTER": self.address, "PICCOLO_CONTEXT": str(self.context)}
 
     def wait_listening(self, proc: Proc, port: int, timeout: float = LISTEN_SECONDS) -> None:
         """Wait until something listens on that TCP port of the program's host."""

@@ -14,7 +14,8 @@ def guide(lab: Lab) -> str:
     """Commands for another terminal of this machine, one per line, under what they do."""
     node = lab.names[-1]
     host = lab.nodes[node]
-    lines = ["In another terminal:", "", f"  export PICCOLO_MASTER={lab.address}"]
+    lines = ["In another terminal:", ""]
+    lines += [f"  export {name}={value}" for name, value in lab.client_env().items()]
 
     def add(what: str, *commands: Sequence[str]) -> None:
         lines.extend(["", f"  # {what}", *(f"  {shlex.join(command)}" for command in commands)])

@@ -22,7 +22,14 @@ from tests.lab.errors import LabError
 
 CLOSE_SECONDS = 30.0
 _LEADS_ASTRAY = {
-    *("PICCOLO_MASTER", "PICCOLO_CONTEXT", "MASTER_NODE_IP", "GRPC_PORT", "CONTAINER_HOST"),
+    *(
+        "PICCOLO_MASTER",
+        "PICCOLO_CONTEXT",
+        "PICCOLO_TOKEN",
+        "MASTER_NODE_IP",
+        "GRPC_PORT",
+        "CONTAINER_HOST",
+    ),
     *("CONTAINERS_CONF", "CONTAINERS_STORAGE_CONF", "STORAGE_DRIVER"),
 }
 

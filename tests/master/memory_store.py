@@ -7,8 +7,13 @@ the test.
 from __future__ import annotations
 
 import asyncio
+import shutil
+import tempfile
+import weakref
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import suppress
+from functools import cached_property
+from pathlib import Path
 
 from piccolo.core.errors import Conflict, Unavailable
 from piccolo.store.base import Change, Condition, Delete, Entry, Operation, Put, Snapshot
@@ -23,6 +28,20 @@ class Disk:
         self.entries: dict[str, Entry] = {}
         self.revision = 0
         self.held = False
+
+    @cached_property
+    def directory(self) -> Path:
+        """Where a master keeps what is not in its store, pki/ and audit/; a real one."""
+        made = tempfile.mkdtemp(prefix="piccolo-disk-")
+        weakref.finalize(self, shutil.rmtree, made, ignore_errors=True)
+        return Path(made)
+
+    def copy(self) -> Disk:
+        """As it is now, held by nobody."""
+        other = Disk()
+        other.entries, other.revision = dict(self.entries), self.revision
+        shutil.copytree(self.directory, other.directory, dirs_exist_ok=True)
+        return other
 
     async def open(self) -> MemoryStore:
         if self.held:
@@ -99,6 +118,10 @@ class MemoryStore:
 
     async def compact(self, revision: int) -> None:
         self._log.trim(revision)
+
+    async def scrub(self) -> str:
+        self._log.trim(self._log.revision)
+        return ""
 
     async def close(self) -> None:
         self._log.close(Unavailable("the store is closed"))

@@ -3,17 +3,27 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
 
 import pytest
 
 from piccolo.config.settings import Discovery
+from piccolo.core.access import Principal, Role
 from piccolo.core.errors import Conflict, InvalidSpec, NotFound, Unavailable
 from piccolo.core.model import Container, NodeState
 from piccolo.master.api_server.client_service import ClientService
 from piccolo.rpc import wire
+from tests.master.insiders import calling
 from tests.master.memory_store import Disk
 from tests.master.virtual_time import now, virtual_time
 from tests.master.world import World, labels, master
+
+
+@pytest.fixture(autouse=True)
+def _admin() -> Iterator[None]:
+    with calling(Principal(Role.ADMIN, "admin")):
+        yield
+
 
 HYBRID = wire.TopologyType.EDGE_CLOUD_HYBRID
 

@@ -203,8 +203,7 @@ async def test_a_crash_costs_no_more_than_a_quarter_of_an_hour_of_heartbeats() -
     async with master() as world:
         await world.lives(await world.joined(), 1800)
         last = utc()
-        disk = Disk()  # what a crash leaves
-        disk.entries, disk.revision = dict(world.disk.entries), world.disk.revision
+        disk = world.disk.copy()  # what a crash leaves
     async with master(disk) as later:
         kept = later.cluster.state.live("id-n1").last_heartbeat
         assert kept is not None

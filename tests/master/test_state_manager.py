@@ -8,9 +8,10 @@ from contextlib import aclosing
 import pytest
 
 from piccolo.core.errors import Conflict, InvalidSpec, NotFound
-from piccolo.core.model import Container, Node, NodeStatus, Topology
+from piccolo.core.model import Container, Node, NodeLive, NodeStatus, Topology
 from piccolo.master import keys
 from piccolo.store import codec
+from piccolo.store.mirror import LOG_CHANGES
 from tests.master.memory_store import Disk
 from tests.master.virtual_time import virtual_time
 from tests.master.world import labels, master
@@ -35,6 +36,27 @@ async def test_what_others_change_in_the_store_is_followed() -> None:
         # A change of ours is made on top of theirs.
         await world.cluster.nodes.label("n1", {"a": "1"}, [], overwrite=False)
         assert labels(world) == {"by": "hand", "a": "1"}
+
+
+@virtual_time
+async def test_more_changes_at_once_than_are_remembered() -> None:
+    """As when hundreds of nodes go away in the same moment: nobody may stumble over it."""
+    async with master() as world:
+        node = await world.register("n1")
+        state = world.cluster.state
+        changed = Node(node.id, "n1", labels={"by": "hand"}, admitted=True)
+        world.store.forced(keys.node(node.id), codec.encode(changed))
+        world.store.forced(keys.node("x"), codec.encode(Node("x", "n2")))
+        await asyncio.sleep(0.1)
+        world.store.forced(keys.node("x"), None)
+        for number in range(LOG_CHANGES + 1):
+            state.observe(keys.live(node.id), NodeLive(generation=number), durable=False)
+        await asyncio.sleep(0.1)
+        assert [n.name for n in state.nodes()] == ["n1"]
+        assert labels(world) == {"by": "hand"}
+        world.store.forced(keys.node("y"), codec.encode(Node("y", "n3")))
+        await asyncio.sleep(0.1)
+        assert [n.name for n in state.nodes()] == ["n1", "n3"]  # it goes on
 
 
 @virtual_time

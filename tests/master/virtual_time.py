@@ -1,7 +1,8 @@
 """Asynchronous tests in virtual time: an hour passes in a moment, always in the same way.
 
 Whenever nothing is left to do but wait, the clock of the loop jumps to when the next timer is due.
-`time.monotonic` shows that clock too. Sockets are real: before each jump they get `settle` seconds
+`time.monotonic` shows that clock too, and `time.time` goes with it; it begins at the real time, by
+which OpenSSL judges certificates. Sockets are real: before each jump they get `settle` seconds
 of real time to deliver. What would run in a thread of the loop's pool is carried out at once.
 """
 
@@ -16,7 +17,7 @@ from typing import Any, overload
 from unittest.mock import patch
 
 _START = 1000.0
-_EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
+_EPOCH = datetime.now(UTC).replace(microsecond=0)
 _STUCK = 10.0  # s of real time without any timer: the test waits for what will never come
 
 
@@ -108,7 +109,8 @@ def _in_virtual_time(test: Test, settle: float) -> Callable[..., None]:
 
         with (
             asyncio.Runner(loop_factory=lambda: VirtualLoop(settle)) as runner,
-            patch.object(time, "monotonic", runner.get_loop().time),
+            patch.object(time, "monotonic", clock := runner.get_loop().time),
+            patch.object(time, "time", lambda: _EPOCH.timestamp() + clock() - _START),
         ):
             runner.run(guarded())
 

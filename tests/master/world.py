@@ -113,7 +113,7 @@ async def master(disk: Disk | None = None, **settings: Any) -> AsyncIterator[Wor
     try:
         with patch.object(role, "Clock", lambda: Clock(asyncio.get_running_loop().time, utc)):
             cluster = await role._assemble(
-                MasterSettings(data_dir="/nowhere", **settings), mirror, "memory"
+                MasterSettings(data_dir=str(disk.directory), **settings), mirror, "memory"
             )
     except BaseException:
         await mirror.close()
@@ -121,7 +121,13 @@ async def master(disk: Disk | None = None, **settings: Any) -> AsyncIterator[Wor
     async with asyncio.TaskGroup() as tasks:
         parts = [
             tasks.create_task(part)
-            for part in (mirror.run(), cluster.state.run(), cluster.monitoring.run())
+            for part in (
+                mirror.run(),
+                cluster.state.run(),
+                cluster.monitoring.run(),
+                cluster.access.run(),
+                cluster.audit.run(),
+            )
         ]
         await asyncio.sleep(0)
         try:
@@ -130,6 +136,7 @@ async def master(disk: Disk | None = None, **settings: Any) -> AsyncIterator[Wor
             for part in parts:
                 part.cancel()
     cluster.monitoring.keep_heartbeats()
+    await cluster.audit.close()
     await mirror.close()
 
 

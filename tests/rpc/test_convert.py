@@ -134,7 +134,7 @@ def unset(message: Any, path: str = "") -> list[str]:
     return found
 
 
-WIRE_NODE = convert.node_to_wire(NODE, STATUS, LIVE, revision=12)
+WIRE_NODE = convert.node_to_wire(NODE, STATUS, LIVE, revision=12, certificate_expires=NOW)
 
 
 @pytest.mark.parametrize(

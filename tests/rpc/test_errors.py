@@ -12,6 +12,7 @@ from grpclib.exceptions import ProtocolError, StreamTerminatedError
 
 from piccolo.core import errors
 from piccolo.core.errors import (
+    CertificateRefused,
     Conflict,
     InvalidSpec,
     NotFound,
@@ -22,16 +23,20 @@ from piccolo.core.errors import (
 from piccolo.rpc.errors import STATUS_OF, first_of, from_rpc, to_status
 
 OURS = [cls for _, cls in inspect.getmembers(errors, inspect.isclass)]
-NAMED = [cls for cls in OURS if cls is not PiccoloError]
+NAMED = [cls for cls in OURS if cls not in (PiccoloError, CertificateRefused)]
 WHOM = "10.0.0.1:50051"
 
 
-@pytest.mark.parametrize("cls", OURS)
+@pytest.mark.parametrize("cls", [PiccoloError, *NAMED])
 def test_each_error_arrives_as_itself(cls: type[PiccoloError]) -> None:
     sent = to_status(cls("what is wrong; what to do next"))
     came = from_rpc(GRPCError(sent.status, sent.message), WHOM)
     assert type(came) is cls
     assert str(came) == "what is wrong; what to do next"
+
+
+def test_a_refused_certificate_is_never_told_by_a_status_but_by_tls() -> None:
+    assert to_status(CertificateRefused("x")).status is STATUS_OF[PermissionDenied]
 
 
 def test_each_named_error_has_a_status_of_its_own() -> None:
@@ -99,6 +104,42 @@ def test_a_status_without_a_message_says_whose_it_was() -> None:
 def test_troubles_of_the_network_are_unavailable(error: Exception, said: str) -> None:
     ours = from_rpc(error, WHOM)
     assert type(ours) is Unavailable
+    assert said in str(ours)
+    assert WHOM in str(ours)
+
+
+def tls_error(reason: str) -> ssl.SSLError:
+    error = ssl.SSLError(1, f"[SSL: {reason}] {reason.lower()} (_ssl.c:2580)")
+    error.reason = reason
+    return error
+
+
+def verification_error(code: int) -> ssl.SSLCertVerificationError:
+    error = ssl.SSLCertVerificationError(1, "certificate verify failed")
+    error.verify_code, error.verify_message = code, "whatever OpenSSL says"
+    return error
+
+
+@pytest.mark.parametrize(
+    ("error", "cls", "said"),
+    [
+        (tls_error("TLSV1_ALERT_UNKNOWN_CA"), CertificateRefused, "of another authority"),
+        (tls_error("SSLV3_ALERT_CERTIFICATE_EXPIRED"), CertificateRefused, "has expired"),
+        (tls_error("SSLV3_ALERT_BAD_CERTIFICATE"), CertificateRefused, "not valid yet"),
+        (tls_error("TLSV1_ALERT_INTERNAL_ERROR"), Unavailable, "broke off the TLS handshake"),
+        (tls_error("WRONG_VERSION_NUMBER"), Unavailable, "older master without TLS"),
+        (verification_error(9), Unavailable, "clock, which says 20"),
+        (verification_error(10), Unavailable, "clock, which says 20"),
+        (verification_error(26), PermissionDenied, "no PICCOLO master"),
+        (verification_error(62), PermissionDenied, "no PICCOLO master"),
+        (verification_error(18), PermissionDenied, "another cluster"),
+        (verification_error(19), PermissionDenied, "another cluster"),
+    ],
+)  # fmt: skip
+def test_what_failures_of_tls_mean(error: ssl.SSLError, cls: type[PiccoloError], said: str) -> None:
+    """The numbers are X509_V_ERR_… of OpenSSL's x509_vfy.h."""
+    ours = from_rpc(error, WHOM)
+    assert type(ours) is cls
     assert said in str(ours)
     assert WHOM in str(ours)
 

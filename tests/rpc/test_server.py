@@ -1,80 +1,56 @@
-"""The gRPC server against what networks and strangers send."""
+"""The gRPC server: who calls, what answers, and how our errors look from outside."""
 
 from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator
+import socket
 from typing import Any
 
 import pytest
 from grpclib import GRPCError, Status
-from grpclib.client import Channel, UnaryUnaryMethod
+from grpclib.client import UnaryUnaryMethod
 from grpclib.encoding.base import CodecBase
 
 from piccolo.core.address import Address
-from piccolo.core.errors import NotFound, Unavailable
+from piccolo.core.errors import PermissionDenied, Unavailable
 from piccolo.rpc import wire
 from piccolo.rpc.client import dial
-from piccolo.rpc.server import GrpcServer, peer
+from piccolo.rpc.server import Caller, GrpcServer
+from tests.rpc.ground import GET_NODE, Ground, Guarding, Issuer, Service, ask, eventually, ours
 
 
-class Service(wire.ApiServerServiceBase):
-    async def get_node(self, message: wire.GetNodeRequest) -> wire.GetNodeResponse:
-        if message.node_id == "crash":
-            raise RuntimeError("a secret detail")
-        if message.node_id == "peer":
-            return wire.GetNodeResponse(node=wire.Node(name=peer()))
-        raise NotFound(f"there is no node {message.node_id}")
-
-
-@pytest.fixture
-async def port() -> AsyncIterator[int]:
-    server = GrpcServer([Service()])
-    yield await server.start("127.0.0.1", 0)
-    await server.close()
-
-
-async def get(port: int, node_id: str) -> wire.GetNodeResponse:
-    connection = await dial([Address("127.0.0.1", port)], timeout=5)
-    try:
+async def test_the_caller_is_known(ground: Ground) -> None:
+    async with ground.caller(ours().client("mia")) as connection:
         stub = wire.ApiServerServiceStub(connection.channel)
-        return await stub.get_node(wire.GetNodeRequest(node_id=node_id), timeout=5)
-    finally:
-        connection.close()
-
-
-async def test_the_peer_is_known(port: int) -> None:
-    reply = await get(port, "peer")
+        reply = await stub.get_node(wire.GetNodeRequest(node_id="caller"), timeout=5)
     assert reply.node is not None
     assert reply.node.name.startswith("127.0.0.1:")
+    assert reply.node.id == "admin:mia"
 
 
-async def test_our_errors_become_statuses(port: int) -> None:
+async def test_our_errors_become_statuses(ground: Ground) -> None:
     with pytest.raises(GRPCError) as caught:
-        await get(port, "n1")
+        await ground.get("unknown")
     assert caught.value.status is Status.NOT_FOUND
-    assert caught.value.message == "there is no node n1"
+    assert caught.value.message == "there is no node unknown"
 
 
 async def test_unexpected_errors_tell_the_client_nothing(
-    port: int, caplog: pytest.LogCaptureFixture
+    ground: Ground, caplog: pytest.LogCaptureFixture
 ) -> None:
     with pytest.raises(GRPCError) as caught:
-        await get(port, "crash")
+        await ground.get("crash")
     assert caught.value.status is Status.INTERNAL
     assert "secret" not in (caught.value.message or "")
     assert "a secret detail" in caplog.text
 
 
-async def test_a_call_that_is_not_served_is_unimplemented(port: int) -> None:
-    connection = await dial([Address("127.0.0.1", port)], timeout=5)
-    try:
+async def test_a_call_that_is_not_served_is_unimplemented(ground: Ground) -> None:
+    async with ground.caller() as connection:
         stub = wire.ApiServerServiceStub(connection.channel)
         with pytest.raises(GRPCError) as caught:
             await stub.get_nodes(wire.GetNodesRequest(), timeout=5)
-    finally:
-        connection.close()
     assert caught.value.status is Status.UNIMPLEMENTED
 
 
@@ -89,55 +65,95 @@ class Raw(CodecBase):
 
 
 @pytest.mark.parametrize("body", [b"\x0a\xff", b"\xff" * 20, b"\x0a\x05ab\xfe", os.urandom(64)])
-async def test_bytes_that_are_no_message_are_the_senders_fault(port: int, body: bytes) -> None:
-    channel = Channel("127.0.0.1", port, codec=Raw())
-    call = UnaryUnaryMethod(channel, "/piccolo.v1.ApiServerService/GetNode", bytes, bytes)
-    try:
-        with pytest.raises(GRPCError) as caught:
+async def test_bytes_that_are_no_message_are_the_senders_fault(
+    ground: Ground, body: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with ground.caller() as connection:
+        connection.channel._codec = Raw()
+        call = UnaryUnaryMethod(connection.channel, GET_NODE, bytes, bytes)
+        status = Status.OK  # some random bytes are a message
+        try:
             await call(body, timeout=5)
-    finally:
-        channel.close()
-    # Some random bytes are a message: one that names no node that there is.
-    assert caught.value.status in (Status.INVALID_ARGUMENT, Status.NOT_FOUND)
+        except GRPCError as error:
+            status = error.status
+    assert status in (Status.OK, Status.INVALID_ARGUMENT)
+    assert not caplog.records
 
 
-@pytest.mark.parametrize(
-    "garbage",
-    [
-        b"GET / HTTP/1.1\r\nHost: x\r\n\r\n",
-        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(500),
-        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\xff" * 400,
-        os.urandom(4096),
-        b"",
-    ],
-)
-async def test_garbage_does_not_disturb_others(port: int, garbage: bytes) -> None:
-    _, writer = await asyncio.open_connection("127.0.0.1", port)
-    writer.write(garbage)
-    await writer.drain()
-    assert (await get(port, "peer")).node is not None
-    writer.close()
-    await writer.wait_closed()
-    assert (await get(port, "peer")).node is not None
+async def test_whoever_is_refused_is_told_why(ground: Ground) -> None:
+    with pytest.raises(GRPCError) as caught:
+        await ground.get(tls=ours().client())
+    assert caught.value.status is Status.PERMISSION_DENIED
+    assert caught.value.message == "GetNode needs a certificate"
 
 
-async def test_half_open_connections_do_not_keep_others_out(port: int) -> None:
-    idle = [await asyncio.open_connection("127.0.0.1", port) for _ in range(200)]
-    assert (await get(port, "peer")).node is not None
-    for _, writer in idle:
-        writer.close()
-        await writer.wait_closed()
+async def test_whoever_is_refused_is_told_why_also_while_still_sending(ground: Ground) -> None:
+    async with ground.caller(ours().client()) as connection:
+        with pytest.raises(GRPCError) as caught:
+            await ask(connection, "x" * 20_000_000)
+        assert caught.value.status is Status.PERMISSION_DENIED
+        protocol = connection.channel._protocol
+        assert protocol is not None
+        assert protocol.connection.data_sent < 200_000
 
 
-async def test_a_port_in_use_is_explained(port: int) -> None:
-    second = GrpcServer([Service()])
+async def test_a_new_context_is_for_new_connections(ground: Ground) -> None:
+    async with ground.caller() as old:
+        assert await ask(old) == "2"
+        successor = Issuer()
+        ground.server.tls = successor.server()
+        with pytest.raises(PermissionDenied):
+            await ground.get()
+        assert await ground.get(tls=successor.client("mia")) == "2"
+        assert await ask(old) == "2"
+
+
+async def test_a_port_in_use_is_explained(ground: Ground) -> None:
+    second = GrpcServer([Service()], Guarding(), ours().server())
     with pytest.raises(Unavailable, match="another master"):
-        await second.start("127.0.0.1", port)
+        await second.start("127.0.0.1", ground.port)
     await second.close()
+
+
+async def test_a_host_that_there_is_not_is_explained() -> None:
+    server = GrpcServer([Service()], Guarding(), ours().server())
+    with pytest.raises(Unavailable, match=r"cannot listen on 192\.0\.2\.1:0.*--listen"):
+        await server.start("192.0.2.1", 0)
+    await server.close()
+
+
+@pytest.mark.skipif(not socket.has_ipv6, reason="needs IPv6")
+async def test_everywhere_is_ipv4_and_ipv6_and_callers_look_alike() -> None:
+    server = GrpcServer([Service()], Guarding(), ours().server())
+    port = await server.start("::", 0)
+    seen = []
+    for host in ("127.0.0.1", "::1"):
+        connection = await dial([Address(host, port)], timeout=5, tls=ours().client("mia"))
+        seen.append((await ask(connection, "caller")).rpartition(":")[0])
+        connection.close()
+    await server.close()
+    await asyncio.sleep(0.01)
+    assert seen == ["127.0.0.1", "[::1]"]
+    assert Caller("[2001:db8::1]:5").source == "2001:db8::/64"
+    assert Caller("127.0.0.1:5").source == "127.0.0.1"
+
+
+async def test_closing_ends_what_runs_and_says_so() -> None:
+    async with Ground() as ground, ground.caller() as connection:
+        call = asyncio.create_task(ask(connection, "sleep"))
+        await eventually(lambda: ground.service.calls == 1)
+        await ground.server.close()
+        with pytest.raises((GRPCError, OSError, Exception)) as caught:
+            await call
+        assert not isinstance(caught.value, TimeoutError)
+        with pytest.raises(Unavailable, match="refused"):
+            await ground.get()
 
 
 async def test_dialling_names_every_address_that_failed() -> None:
     with pytest.raises(Unavailable) as caught:
-        await dial([Address("127.0.0.1", 1), Address("127.0.0.2", 1)], timeout=1)
+        await dial(
+            [Address("127.0.0.1", 1), Address("127.0.0.2", 1)], timeout=1, tls=ours().client()
+        )
     assert "127.0.0.1:1" in str(caught.value)
     assert "127.0.0.2:1" in str(caught.value)

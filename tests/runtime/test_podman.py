@@ -255,8 +255,8 @@ async def told(podman: Podman, seconds: float = 0.6) -> list[frozenset[str]]:
 async def test_a_burst_is_one_set(socket: Path, podman: Podman) -> None:
     targets: list[str] = []
     burst = b"".join(event(f"{n % 50}", "start") for n in range(2000))
-    async with listening(socket, telling(burst, 0.2, event("x", "died"), targets=targets)):
-        first, *sets = await told(podman)
+    async with listening(socket, telling(burst, 0.6, event("x", "died"), targets=targets)):
+        first, *sets = await told(podman, 1.2)
     assert first == frozenset()
     assert sets[-1] == {"x"}
     assert frozenset().union(*sets[:-1]) == {str(n) for n in range(50)}

@@ -111,6 +111,9 @@ class Backing:
     async def compact(self, revision: int) -> None:
         await self.store.compact(revision)
 
+    async def scrub(self) -> str:
+        return await self.store.scrub()
+
     async def close(self) -> None:
         await self.store.close()
 

@@ -11,15 +11,15 @@ from typing import Any
 import grpclib.const
 import grpclib.server
 
-from piccolo.core.errors import DuplicateIdentity, InvalidSpec, NotFound
-from piccolo.core.model import Condition, Node, NodeState
+from piccolo.core.errors import InvalidSpec, NotFound
+from piccolo.core.model import Condition, Node
 from piccolo.core.report import Delta
+from piccolo.master.api_server.joining import own_node, refuse_clone, register, renew
 from piccolo.master.cluster import Cluster
-from piccolo.master.node_manager import Registration
 from piccolo.master.sessions import Session
 from piccolo.rpc import convert, wire
 from piccolo.rpc.errors import first_of
-from piccolo.rpc.server import peer
+from piccolo.rpc.server import caller, concerns
 
 log = logging.getLogger(__name__)
 
@@ -51,7 +51,7 @@ class AgentService(wire.NodeAgentServiceBase):
 
     async def report_status(self, message: wire.StatusReport) -> wire.StatusAck:
         """The whole state of a node in one call, for tools that keep no session."""
-        node = self._c.state.find_node(message.node_id)
+        node = self._c.state.find_node(own_node(message.node_id))
         self._c.sessions.check(node.id, message.generation)
         self._c.reports.snapshot(node.id, convert.containers_from_wire(message.containers))
         for alert in message.alerts:
@@ -60,7 +60,7 @@ class AgentService(wire.NodeAgentServiceBase):
         return wire.StatusAck(accepted=True)
 
     async def heartbeat(self, message: wire.HeartbeatRequest) -> wire.HeartbeatResponse:
-        node = self._c.state.find_node(message.node_id)
+        node = self._c.state.find_node(own_node(message.node_id))
         self._c.sessions.check(node.id, message.generation)
         usage = convert.usage_from_wire(message.usage) if message.usage else None
         self._c.monitoring.heartbeat(node.id, message.generation, usage)
@@ -69,8 +69,18 @@ class AgentService(wire.NodeAgentServiceBase):
             timestamp=self._c.clock.utc(), next_interval_ms=int(interval * 1000)
         )
 
+    async def get_trust_bundle(
+        self, message: wire.GetTrustBundleRequest
+    ) -> wire.GetTrustBundleResponse:
+        return wire.GetTrustBundleResponse(ca_pem=self._c.certificates.trust.bundle)
+
+    async def renew_certificate(
+        self, message: wire.RenewCertificateRequest
+    ) -> wire.RenewCertificateResponse:
+        return await renew(self._c, message)
+
     async def receive_config(self, message: wire.ConfigRequest) -> wire.ConfigResponse:
-        config = self._c.node_config(self._c.state.find_node(message.node_id))
+        config = self._c.node_config(self._c.state.find_node(own_node(message.node_id)))
         if config.version == message.known_version:
             return wire.ConfigResponse(changed=False)
         return wire.ConfigResponse(changed=True, config=config)
@@ -111,12 +121,12 @@ class AgentService(wire.NodeAgentServiceBase):
             raise InvalidSpec("a session begins with Hello")
         if hello.protocol > PROTOCOL:
             log.info("agent %s speaks protocol %d, newer than ours", hello.node_id, hello.protocol)
-        node = self._c.state.node(hello.node_id)
+        node = self._c.state.node(own_node(hello.node_id))
         if node is None:
             raise NotFound("this node is not registered; register it first")
-        _refuse_clone(self._c, node, hello.instance_id)
+        refuse_clone(self._c, node, hello.instance_id)
 
-        session = self._c.sessions.open(node.id, hello.instance_id, peer())
+        session = self._c.sessions.open(node.id, hello.instance_id, caller().address)
         session.message_seq = first.seq
         report = self._c.reports.of(node.id)
         in_step = hello.digest == report.digest and hello.containers == len(report.containers)
@@ -134,6 +144,8 @@ class AgentService(wire.NodeAgentServiceBase):
                 )
             )
         )
+        if self._c.certificates.is_outdated(caller().principal, caller().serial):
+            session.send(self._c.trust_bundle())
         self._c.nodes.synced(node.id, False)
         self._c.monitoring.opened(node, session.generation, session.peer)
         self._c.nodes.describe(
@@ -141,6 +153,8 @@ class AgentService(wire.NodeAgentServiceBase):
             facts=convert.facts_from_wire(hello.facts),
             resources=convert.resources_from_wire(hello.resources),
         )
+        concerns(f"node {node.name}")
+        self._c.access.note(caller(), _SESSION, "connected")
         log.info("node %s connected from %s", node.name, session.peer)
         return session
 
@@ -219,49 +233,3 @@ class AgentService(wire.NodeAgentServiceBase):
 
 def _resync(reason: str) -> wire.MasterMessage:
     return wire.MasterMessage(resync=wire.ResyncRequest(reason=reason))
-
-
-def _refuse_clone(c: Cluster, node: Node, instance_id: str) -> None:
-    """Two living agents of one identity: the one that came first stays (N6)."""
-    current = c.sessions.of_node(node.id)
-    if current is not None and current.instance_id != instance_id and c.monitoring.alive(node.id):
-        c.duplicate_seen(node, current.peer, peer())
-        raise DuplicateIdentity(
-            f"node {node.name} (id {node.id}) is connected from {current.peer} already: this"
-            " machine's data directory is a copy of that one's. Give this machine its own:"
-            " stop the agent, delete the data directory, start it again"
-        )
-
-
-async def register(
-    c: Cluster, message: wire.NodeRegistrationRequest
-) -> wire.NodeRegistrationResponse:
-    """Serves RegisterNode of both services."""
-    known = c.state.node(message.node_id)
-    if known is not None:
-        _refuse_clone(c, known, message.instance_id)
-    node = await c.nodes.register(
-        Registration(
-            node_id=message.node_id,
-            name=message.hostname,
-            ip=message.ip_address,
-            role=convert.role_from_wire(message.role),
-            type=convert.type_from_wire(message.type),
-            resources=convert.resources_from_wire(message.resources),
-            facts=convert.facts_from_wire(message.facts),
-            labels=dict(message.labels),
-            link=message.link_profile,
-        )
-    )
-    if c.sessions.of_node(node.id) is None:
-        c.monitoring.expect(node)
-    status = c.state.status(node.id)
-    waiting = status.state is NodeState.PENDING
-    return wire.NodeRegistrationResponse(
-        node_id=node.id,
-        cluster_info=c.info(),
-        status=wire.RegistrationStatus.AWAITING_APPROVAL
-        if waiting
-        else wire.RegistrationStatus.REGISTERED,
-        message=status.message if waiting else f"welcome to {c.name}",
-    )

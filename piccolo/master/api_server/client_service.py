@@ -10,11 +10,15 @@ from piccolo.core.errors import Conflict, InvalidSpec, Unavailable
 from piccolo.core.model import NodeLive, Topology
 from piccolo.core.selectors import check_labels
 from piccolo.master import keys
-from piccolo.master.api_server.agent_service import register
+from piccolo.master.api_server.audit_calls import AuditCalls
+from piccolo.master.api_server.joining import register
+from piccolo.master.api_server.secret_calls import SecretCalls
+from piccolo.master.api_server.security_calls import SecurityCalls
 from piccolo.master.api_server.views import Views
 from piccolo.master.api_server.watching import Watcher
 from piccolo.master.cluster import Cluster
 from piccolo.rpc import convert, wire
+from piccolo.rpc.server import concerns
 from piccolo.runtime.own import resident_kb
 
 _CHECK_TIMEOUT = 5.0  # s
@@ -22,7 +26,7 @@ _CHECK_TIMEOUT_MAX = 60.0
 _RECENT_EVENTS = 8
 
 
-class ClientService(wire.ApiServerServiceBase):
+class ClientService(AuditCalls, SecurityCalls, SecretCalls, wire.ApiServerServiceBase):
     def __init__(self, cluster: Cluster) -> None:
         self._c = cluster
         self._views = Views(cluster)
@@ -80,6 +84,7 @@ class ClientService(wire.ApiServerServiceBase):
     ) -> wire.UpdateTopologyResponse:
         """Name, type, parent and configuration. Members change by joining and by removal."""
         wanted = message.topology
+        concerns("topology")
         if wanted is None:
             raise InvalidSpec("the request has no topology")
         if wanted.master_nodes or wanted.sub_nodes:
@@ -113,16 +118,19 @@ class ClientService(wire.ApiServerServiceBase):
         return await register(self._c, message)
 
     async def approve_node(self, message: wire.ApproveNodeRequest) -> wire.ApproveNodeResponse:
+        concerns(f"node {message.node}")
         node = await self._c.nodes.approve(message.node)
         return wire.ApproveNodeResponse(node=self._views.node(node))
 
     async def label_node(self, message: wire.LabelNodeRequest) -> wire.LabelNodeResponse:
+        concerns(f"node {message.node}")
         node = await self._c.nodes.label(
             message.node, message.set, message.remove, message.overwrite
         )
         return wire.LabelNodeResponse(node=self._views.node(node))
 
     async def remove_node(self, message: wire.RemoveNodeRequest) -> wire.RemoveNodeResponse:
+        concerns(f"node {message.node}")
         node, last = await self._c.remove(message.node)
         return wire.RemoveNodeResponse(node=convert.node_to_wire(node, last, NodeLive(), 0))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from piccolo.core import selectors
+from piccolo.core.access import Principal, Role
 from piccolo.core.model import Container, Node, NodeState, Topology
 from piccolo.master import keys
 from piccolo.master.cluster import Cluster
@@ -22,11 +23,15 @@ class Views:
 
     def node(self, node: Node) -> wire.Node:
         state = self._c.state
+        certificates = self._c.certificates
+        trusted = certificates.trust.fingerprints
+        held = [c for c in certificates.of(Principal(Role.AGENT, node.id)) if c.issuer in trusted]
         return convert.node_to_wire(
             node,
             state.status(node.id),
             state.live(node.id),
             state.revision_of(keys.node(node.id)),
+            held[0].not_after if held else None,
         )
 
     def node_selector(self, text: str) -> selectors.Selector:

@@ -129,6 +129,15 @@ class EtcdStore:
             if is_future(error):
                 raise InvalidSpec(f"cannot compact up to revision {revision}: {error}") from error
 
+    async def scrub(self) -> str:
+        """Left to people, because the history is one for all who use this etcd."""
+        request = RangeRequest(key=self._root, count_only=True)
+        revision = _header((await self._range(request)).header).revision
+        return (
+            "etcd keeps what was replaced until its history is compacted and each member is"
+            f" defragmented: etcdctl compaction {revision}, then etcdctl defrag"
+        )
+
     async def close(self) -> None:
         await cancel(self._keeper)
         if self._client.stopped is None:

@@ -221,6 +221,22 @@ class Database:
             self._db.executemany(update, [(now, "revision"), (revision, "compacted")])
             return revision
 
+    def scrub(self) -> None:
+        """Leave nothing in the files but what is stored now.
+
+        VACUUM writes the database anew, from its rows; the write-ahead log, which has pages of
+        before, is cut to nothing (sqlite.org/lang_vacuum.html, pragma.html#pragma_wal_checkpoint).
+        """
+        with self._errors():
+            self._db.execute("PRAGMA temp_store = MEMORY")  # no copy in a directory of others
+            self._db.execute("VACUUM")
+            busy, _, _ = self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        if busy:
+            raise Unavailable(
+                f"{self._path} is being read by another program, so that what it held before"
+                f" cannot be removed: close that program, then try again"
+            )
+
     def compacted(self) -> int:
         with self._errors():
             return self._meta("compacted")

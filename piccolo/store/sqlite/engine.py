@@ -118,6 +118,11 @@ class SqliteStore:
         await self._run(lambda database: self._compact(database, revision))
         self._tail.trim(revision)
 
+    async def scrub(self) -> str:
+        revision = await self._run(self._scrub)
+        self._tail.trim(revision)
+        return ""
+
     async def close(self) -> None:
         self._tail.close(Unavailable("the store is closed"))
         if not self._closing:
@@ -217,6 +222,11 @@ class SqliteStore:
                 self._compact(database, applied.after - self._history)
             except PiccoloError as error:
                 log.warning("cannot trim the store's history: %s", error)
+
+    def _scrub(self, database: Database) -> int:
+        self._compact(database, revision := database.revision())
+        database.scrub()
+        return revision
 
     def _compact(self, database: Database, revision: int) -> None:
         self._compacted = database.compact(revision)

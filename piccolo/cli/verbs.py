@@ -1,0 +1,69 @@
+"""What to say to somebody who types a verb of another tool, or of another version, or an option
+where none can stand.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import typer.core
+
+HINTS = {
+    "cert": "piccolo get certificates",
+    "certificate": "piccolo get certificates",
+    "certificates": "piccolo get certificates",
+    "config": "piccolo context",
+    "containers": "piccolo get containers",
+    "create": "piccolo token create, piccolo context create",
+    "delete": "piccolo remove node NAME, piccolo secret delete NAME",
+    "events": "piccolo get events",
+    "get contexts": "piccolo context list",
+    "get secret": "piccolo secret list",
+    "get secrets": "piccolo secret list",
+    "get token": "piccolo token list",
+    "get tokens": "piccolo token list",
+    "init": "piccolo master, on the machine that is to be the master",
+    "join": "piccolo agent --master HOST --token TOKEN, on the machine that joins",
+    "login": "piccolo context import FILE",
+    "logs": "podman logs, on the node: PICCOLO keeps no logs of containers",
+    "node": "piccolo get nodes",
+    "nodes": "piccolo get nodes",
+    "ps": "piccolo get containers",
+    "renew": "piccolo context renew",
+    "revoke": "piccolo token revoke ID, piccolo context revoke NAME",
+    "rm": "piccolo remove node NAME",
+    "secret get": "piccolo secret list, for names and keys: values are never shown again",
+    "secret show": "piccolo secret list, for names and keys: values are never shown again",
+    "tokens": "piccolo token list",
+    "unlabel": "piccolo label node NAME KEY-",
+    "up": "piccolo master, piccolo agent",
+}
+_BEHIND = ("--context", "--master", "--timeout", "--output", "-o", "--watch", "-w")
+
+
+class Verbs(typer.core.TyperGroup):
+    """typer's, with a hint where the word means something that PICCOLO calls otherwise."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> Any:
+        given = list(args)
+        try:
+            return super().parse_args(ctx, args)
+        except Exception as error:  # typer has its own NoSuchOption, where it does not tell
+            option = getattr(error, "option_name", None)
+            if option in _BEHIND and hasattr(error, "message"):
+                verbs = [number for number, word in enumerate(given) if word in self.commands]
+                rest = " ".join(given[verbs[0] :]) if verbs else "VERB"
+                error.message = (
+                    f"{option} goes behind the verb: {ctx.command_path} {rest} {option} …"
+                )
+            raise
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        try:
+            return super().resolve_command(ctx, args)
+        except Exception as error:  # typer has its own UsageError, where it does not tell
+            group = ctx.command_path.partition(" ")[2]
+            hint = HINTS.get(f"{group} {args[0].lower()}".strip()) if args else None
+            if hint and hasattr(error, "message"):
+                error.message = f'there is no "{args[0]}" here. Try: {hint}'
+            raise

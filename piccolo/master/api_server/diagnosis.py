@@ -1,0 +1,117 @@
+"""What an operator should look at before it becomes a fault: `piccolo doctor`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import timedelta
+
+from piccolo.core.access import Role
+from piccolo.core.model import NodeState, Severity
+from piccolo.master.cluster import Cluster
+from piccolo.rpc import convert, wire
+from piccolo.security.authority import fingerprint_of
+
+_SOON = timedelta(days=90)  # for an authority
+
+
+async def diagnose(c: Cluster) -> list[wire.Finding]:
+    """Findings, the worst first; what is well is said too."""
+    found = [*_store(c), *await _audit(c), *_nodes(c), *_certificates(c), *_authorities(c)]
+    order = [wire.Severity.ERROR, wire.Severity.WARNING, wire.Severity.INFO]
+    return sorted(found, key=lambda f: order.index(f.severity))
+
+
+def _finding(severity: Severity, subject: str, message: str, remedy: str = "") -> wire.Finding:
+    return wire.Finding(
+        severity=convert.severity_to_wire(severity),
+        subject=subject,
+        message=message,
+        remedy=remedy,
+    )
+
+
+def _store(c: Cluster) -> Iterator[wire.Finding]:
+    if reason := c.state.degraded:
+        text = f"cannot be written, the master serves from memory: {reason}"
+        yield _finding(Severity.ERROR, "store", text, "look at the disk, or at etcd")
+    else:
+        yield _finding(Severity.INFO, "store", f"works ({c.store})")
+
+
+async def _audit(c: Cluster) -> list[wire.Finding]:
+    report = await c.audit.verify()
+    if report.findings:
+        text = f"not intact: {report.findings[0]}"
+        return [_finding(Severity.ERROR, "audit trail", text, "piccolo audit verify")]
+    return [_finding(Severity.INFO, "audit trail", f"intact, {report.records} records")]
+
+
+def _nodes(c: Cluster) -> Iterator[wire.Finding]:
+    for node in c.state.nodes():
+        status = c.state.status(node.id)
+        if status.state is NodeState.NOT_READY:
+            text = f"{status.reason}: {status.message}"
+            remedy = f"piccolo describe node {node.name}"
+            yield _finding(Severity.ERROR, f"node {node.name}", text, remedy)
+        if c.duplicated(node.id):
+            text = "a copy of this node has tried to join within the last hour"
+            remedy = f"piccolo get events --node {node.name} tells from where"
+            yield _finding(Severity.ERROR, f"node {node.name}", text, remedy)
+        for condition in status.conditions:
+            if condition.type == "RuntimeReady" and not condition.status:
+                text = f"{condition.reason}: {condition.message}"
+                yield _finding(Severity.WARNING, f"node {node.name}", text)
+        if status.state is NodeState.PENDING:
+            remedy = f"piccolo approve {node.name}"
+            yield _finding(Severity.WARNING, f"node {node.name}", "waits for approval", remedy)
+    if not c.state.nodes():
+        yield _finding(Severity.INFO, "nodes", "none has joined", "piccolo token create")
+
+
+def _certificates(c: Cluster) -> Iterator[wire.Finding]:
+    now, trusted = c.clock.utc(), c.certificates.trust.fingerprints
+    well = 0
+    for certificate in c.certificates.newest():
+        agent = certificate.role == Role.AGENT
+        subject = f"{'node' if agent else certificate.role} {c.certificates.name_of(certificate)}"
+        left = certificate.not_after - now
+        life = certificate.not_after - certificate.not_before
+        remedy = (
+            "start its agent; after the grace, with a token: piccolo token create"
+            if agent
+            else "piccolo context renew, or revoke it if it is not used any more"
+        )
+        if certificate.issuer not in trusted and left > timedelta(0):
+            text = "the certificate is of an authority that was retired: nobody is let in by it"
+            remedy = "piccolo token create" if agent else "piccolo context create"
+            yield _finding(Severity.ERROR if agent else Severity.WARNING, subject, text, remedy)
+        elif left <= timedelta(0):
+            text = f"the certificate expired at {certificate.not_after:%Y-%m-%d %H:%M} UTC"
+            yield _finding(Severity.ERROR if agent else Severity.WARNING, subject, text, remedy)
+        elif left < life * 0.2:
+            text = f"the certificate expires at {certificate.not_after:%Y-%m-%d %H:%M} UTC"
+            yield _finding(Severity.WARNING, subject, text, remedy)
+        else:
+            well += 1
+    yield _finding(Severity.INFO, "certificates", f"{well} in order")
+
+
+def _authorities(c: Cluster) -> Iterator[wire.Finding]:
+    trust, now = c.certificates.trust, c.clock.utc()
+    until = trust.current.certificate.not_valid_after_utc
+    if until - now < _SOON:
+        text = f"the cluster's authority expires at {until:%Y-%m-%d}"
+        yield _finding(Severity.WARNING, "authority", text, "piccolo ca rotate")
+    else:
+        text = f"{trust.current.fingerprint}, until {until:%Y-%m-%d}"
+        yield _finding(Severity.INFO, "authority", text)
+    for fingerprint in map(fingerprint_of, trust.retiring):
+        left = c.certificates.holders(fingerprint)
+        if left:
+            names = ", ".join(c.certificates.name_of(h) for h in left[:10])
+            text = f"{fingerprint} was replaced; still on it: {names}"
+            remedy = "nodes renew when they connect; clients: piccolo context renew"
+            yield _finding(Severity.WARNING, "authority", text, remedy)
+    if c.clock.utc() < trust.current.certificate.not_valid_before_utc:
+        text = f"this machine's clock says {c.clock.utc():%Y-%m-%d %H:%M}, before the cluster began"
+        yield _finding(Severity.ERROR, "clock", text, "set the clock")

@@ -1,0 +1,74 @@
+"""What `piccolo secret set` is given: the command line, files, the standard input."""
+
+from __future__ import annotations
+
+import io
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from piccolo.cli import secret
+from piccolo.cli.secret import read_values
+from piccolo.core.errors import InvalidSpec
+
+
+@pytest.fixture(autouse=True)
+def standard_input(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = b"# for the gate\nuser=ada\r\n\n  \npassword=a=b c \nraw=\xff\n"
+    monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(text)))
+
+
+def test_values_come_from_everywhere(tmp_path: Path) -> None:
+    file = tmp_path / "key=1.pem"
+    file.write_bytes(b"\x00binary\n")
+    found = read_values(["pin=12=34", "empty=", "-"], [f"tls.key={file}"])
+    assert found == {
+        "pin": b"12=34",
+        "empty": b"",
+        "user": b"ada",
+        "password": b"a=b c ",
+        "raw": b"\xff",
+        "tls.key": b"\x00binary\n",
+    }
+
+
+def test_the_standard_input_may_be_one_value() -> None:
+    found = read_values([], ["all=-"])
+    assert found["all"].startswith(b"# for the gate\n")
+
+
+@pytest.mark.parametrize(
+    ("values", "files", "message"),
+    [
+        (["s3cr3t"], [], "value 1 is not of the form"),
+        (["a=1", "=s3cr3t"], [], "value 2 is not of the form"),
+        (["a=1", "a=s3cr3t"], [], "twice"),
+        (["-", "-"], [], "once only"),
+        (["-"], ["a=-"], "once only"),
+        ([], ["/s3cr3t"], "--from-file 1 is not of the form"),
+        ([], ["a=/nowhere/at/all"], "cannot read /nowhere/at/all: No such file"),
+        ([], ["a=/dev/zero"], "has more than 1048576 bytes"),
+    ],
+)
+def test_mistakes_are_named_and_values_are_not(
+    values: list[str], files: list[str], message: str
+) -> None:
+    with pytest.raises(InvalidSpec, match=message) as caught:
+        read_values(values, files)
+    assert "s3cr3t" not in str(caught.value)
+
+
+def test_a_bad_line_is_named_by_its_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = io.BytesIO(b"a=1\ns3cr3t\n")
+    monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=text))
+    with pytest.raises(InvalidSpec, match="line 2 of the standard input") as caught:
+        read_values(["-"], [])
+    assert "s3cr3t" not in str(caught.value)
+
+
+def test_the_master_takes_less_than_is_read() -> None:
+    from piccolo.master.secrets import MAX_BYTES
+
+    assert secret.MAX_INPUT > MAX_BYTES

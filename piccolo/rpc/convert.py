@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import fields
+from dataclasses import fields, replace
 from datetime import datetime
 from typing import Any, TypeVar
 
+from piccolo.core import instances as i
 from piccolo.core import model as m
 from piccolo.core.errors import InvalidSpec
 from piccolo.rpc import wire as w
@@ -123,6 +124,47 @@ def container_usage_to_wire(u: m.ContainerUsage) -> w.ContainerUsage:
 
 def container_usage_from_wire(u: w.ContainerUsage) -> m.ContainerUsage:
     return _same(u, m.ContainerUsage, m.ContainerUsage)
+
+
+def instance_status_to_wire(s: i.InstanceStatus) -> w.InstanceStatus:
+    return _same(s, w.InstanceStatus, i.InstanceStatus)
+
+
+def instance_status_from_wire(s: w.InstanceStatus) -> i.InstanceStatus:
+    """Raises `InvalidSpec` for a phase that is not known, or a name that cannot be a key."""
+    if not s.workload or "/" in s.workload:
+        raise InvalidSpec(f'an instance is reported of the workload "{s.workload}"')
+    try:
+        phase = i.Phase(s.phase)
+    except ValueError:
+        known = ", ".join(i.Phase)
+        raise InvalidSpec(f'the phase "{s.phase}" is not known; there are {known}') from None
+    return replace(_same(s, i.InstanceStatus, i.InstanceStatus), phase=phase)
+
+
+def instance_statuses_from_wire(
+    statuses: Iterable[w.InstanceStatus],
+) -> tuple[i.InstanceStatus, ...]:
+    return tuple(instance_status_from_wire(s) for s in statuses)
+
+
+def dependency_to_wire(d: i.DependencyState) -> w.DependencyState:
+    return _same(d, w.DependencyState, i.DependencyState)
+
+
+def dependency_from_wire(d: w.DependencyState) -> i.DependencyState:
+    return _same(d, i.DependencyState, i.DependencyState)
+
+
+def happening_to_wire(h: i.Happening) -> w.AgentEvent:
+    return replace(_same(h, w.AgentEvent, i.Happening), severity=_SEVERITY[m.Severity(h.severity)])
+
+
+def happening_from_wire(h: w.AgentEvent) -> i.Happening:
+    """Raises `InvalidSpec` without a time."""
+    if h.time is None:
+        raise InvalidSpec("an event is reported without a time")
+    return replace(_same(h, i.Happening, i.Happening), severity=severity_from_wire(h.severity))
 
 
 def node_to_wire(

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from piccolo.core.instances import InstanceStatus, Phase
 from piccolo.core.model import Container
 from piccolo.core.report import Delta, Report
 
@@ -141,3 +142,32 @@ def test_the_digest_is_the_same_everywhere() -> None:
     """Agents and masters of several versions compare it. Were it to change, each heartbeat between
     an old one and a new one would cost a snapshot."""
     assert Report([SAMPLE, CHANGED]).digest == 5197712986430733768
+
+
+RUNNING = InstanceStatus("web", 0, 1, Phase.RUNNING, True, "Well", "runs", 1, 0, NOW, "aa")
+OTHER = InstanceStatus("db", 1, 2, Phase.FAILED, False, "Ended", "no", 2, 1, None, "bb")
+
+
+@pytest.mark.parametrize("field", [f.name for f in fields(InstanceStatus)])
+def test_every_field_of_an_instance_counts(field: str) -> None:
+    changed = replace(RUNNING, **{field: getattr(OTHER, field)})
+    assert changed != RUNNING
+    assert Report(instances=[changed]).digest != Report(instances=[RUNNING]).digest
+
+
+def test_instances_are_kept_in_step_beside_containers() -> None:
+    agent, master = Report([SAMPLE]), Report()
+    agent.apply(agent.instance_difference([RUNNING, OTHER]))
+    assert set(agent.instances) == {"web.0", "db.1"}
+    master.apply(Delta(changed=(SAMPLE,), instances=(RUNNING,)))
+    assert master.digest != agent.digest
+    master.apply(Delta(instances=(OTHER,)))
+    assert master.digest == agent.digest
+    delta = agent.instance_difference([replace(RUNNING, ready=False)])
+    assert (delta.removed_instances, delta.changed, delta.removed) == (("db.1",), (), ())
+    assert [s.ready for s in delta.instances] == [False]
+    agent.apply(delta)
+    master.apply(delta)
+    assert master.digest == agent.digest != 0
+    master.apply(Delta(removed=("a",), removed_instances=("web.0", "never")))
+    assert master.digest == 0

@@ -387,11 +387,12 @@ async def test_traffic_is_told_from_the_containers_side(podman_world: PodmanWorl
     async with asyncio.timeout(10):
         while True:
             usage = {u.id: u for u in await podman_world.runtime.usage()}
-            if usage[client].network_rx_bytes > megabytes << 20:
+            # The two are read one after the other, while the bytes flow.
+            moved = usage[client].network_rx_bytes, usage[server].network_tx_bytes
+            if min(moved) > megabytes << 20:
                 break
             await asyncio.sleep(0.1)
     assert usage[client].network_tx_bytes < 1 << 20
-    assert usage[server].network_tx_bytes > megabytes << 20
     assert usage[server].network_rx_bytes < 1 << 20
 
 

@@ -4,6 +4,8 @@
 # This file has been @generated
 
 __all__ = (
+    "AgentEvent",
+    "AgentEvents",
     "AgentMessage",
     "AlertInfo",
     "Beat",
@@ -19,7 +21,12 @@ __all__ = (
     "ContainerStatus",
     "ContainerUsage",
     "Credentials",
+    "DependencyState",
+    "Desired",
+    "DesiredAck",
+    "DesiredInstance",
     "Event",
+    "EventsAck",
     "GetTrustBundleRequest",
     "GetTrustBundleResponse",
     "Goodbye",
@@ -28,7 +35,9 @@ __all__ = (
     "HeartbeatAck",
     "HeartbeatRequest",
     "HeartbeatResponse",
+    "HeldInstance",
     "Hello",
+    "InstanceStatus",
     "LinkInfo",
     "MasterMessage",
     "Node",
@@ -256,6 +265,58 @@ class TopologyType(betterproto2.Enum):
 
 
 @dataclass(eq=False, repr=False)
+class AgentEvent(betterproto2.Message):
+    seq: "int" = betterproto2.field(1, betterproto2.TYPE_UINT64)
+
+    time: "datetime.datetime | None" = betterproto2.field(
+        2, betterproto2.TYPE_MESSAGE, unwrap=lambda: __google__protobuf__.Timestamp, optional=True
+    )
+
+    severity: "Severity" = betterproto2.field(
+        3, betterproto2.TYPE_ENUM, default_factory=lambda: Severity(0)
+    )
+
+    subject: "str" = betterproto2.field(4, betterproto2.TYPE_STRING)
+    """
+    the instance's key
+    """
+
+    reason: "str" = betterproto2.field(5, betterproto2.TYPE_STRING)
+
+    message: "str" = betterproto2.field(6, betterproto2.TYPE_STRING)
+
+    count: "int" = betterproto2.field(7, betterproto2.TYPE_UINT32)
+    """
+    so many of the same in a row
+    """
+
+
+default_message_pool.register_message("piccolo.v1", "AgentEvent", AgentEvent)
+
+
+@dataclass(eq=False, repr=False)
+class AgentEvents(betterproto2.Message):
+    """
+    What happened on the node, in order; kept until acknowledged, and sent again after an outage.
+    """
+
+    stream: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    a name for this numbering
+    """
+
+    events: "list[AgentEvent]" = betterproto2.field(2, betterproto2.TYPE_MESSAGE, repeated=True)
+
+    lost: "int" = betterproto2.field(3, betterproto2.TYPE_UINT64)
+    """
+    so many before these were dropped, for the buffer is bounded
+    """
+
+
+default_message_pool.register_message("piccolo.v1", "AgentEvents", AgentEvents)
+
+
+@dataclass(eq=False, repr=False)
 class AgentMessage(betterproto2.Message):
     """
     ---- Session, agent → master ----
@@ -299,6 +360,14 @@ class AgentMessage(betterproto2.Message):
 
     goodbye: "Goodbye | None" = betterproto2.field(
         9, betterproto2.TYPE_MESSAGE, optional=True, group="body"
+    )
+
+    desired_ack: "DesiredAck | None" = betterproto2.field(
+        10, betterproto2.TYPE_MESSAGE, optional=True, group="body"
+    )
+
+    events: "AgentEvents | None" = betterproto2.field(
+        11, betterproto2.TYPE_MESSAGE, optional=True, group="body"
     )
 
 
@@ -349,6 +418,11 @@ class Beat(betterproto2.Message):
     unknown: "bool" = betterproto2.field(6, betterproto2.TYPE_BOOL)
     """
     the runtime did not say yet what it runs: the digest means nothing
+    """
+
+    desired_digest: "int" = betterproto2.field(7, betterproto2.TYPE_FIXED64)
+    """
+    of all instances that it holds: see core.instances.sync_digest
     """
 
 
@@ -594,6 +668,97 @@ default_message_pool.register_message("piccolo.v1", "Credentials", Credentials)
 
 
 @dataclass(eq=False, repr=False)
+class DependencyState(betterproto2.Message):
+    """
+    What holds of a workload that an instance of this node depends on.
+    """
+
+    workload: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+
+    running: "bool" = betterproto2.field(2, betterproto2.TYPE_BOOL)
+
+    healthy: "bool" = betterproto2.field(3, betterproto2.TYPE_BOOL)
+
+    completed: "bool" = betterproto2.field(4, betterproto2.TYPE_BOOL)
+
+
+default_message_pool.register_message("piccolo.v1", "DependencyState", DependencyState)
+
+
+@dataclass(eq=False, repr=False)
+class Desired(betterproto2.Message):
+    """
+    A change of what the node is to run. Large ones come in several messages: the agent takes all of
+    them over at once with the last one.
+    """
+
+    reset: "bool" = betterproto2.field(1, betterproto2.TYPE_BOOL)
+    """
+    all that is not in these messages goes
+    """
+
+    set: "list[DesiredInstance]" = betterproto2.field(2, betterproto2.TYPE_MESSAGE, repeated=True)
+
+    removed: "list[str]" = betterproto2.field(3, betterproto2.TYPE_STRING, repeated=True)
+    """
+    keys
+    """
+
+    dependencies: "list[DependencyState]" = betterproto2.field(
+        4, betterproto2.TYPE_MESSAGE, repeated=True
+    )
+    """
+    those that changed; after a reset all
+    """
+
+    last: "bool" = betterproto2.field(5, betterproto2.TYPE_BOOL)
+
+    digest: "int" = betterproto2.field(6, betterproto2.TYPE_FIXED64)
+    """
+    with `last`: of all instances as they are to be then
+    """
+
+
+default_message_pool.register_message("piccolo.v1", "Desired", Desired)
+
+
+@dataclass(eq=False, repr=False)
+class DesiredAck(betterproto2.Message):
+    """
+    The desired state is on the agent's disk, or `error` says why it is not, and nothing changed.
+    """
+
+    digest: "int" = betterproto2.field(1, betterproto2.TYPE_FIXED64)
+
+    error: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+
+
+default_message_pool.register_message("piccolo.v1", "DesiredAck", DesiredAck)
+
+
+@dataclass(eq=False, repr=False)
+class DesiredInstance(betterproto2.Message):
+    key: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+
+    spec: "bytes" = betterproto2.field(2, betterproto2.TYPE_BYTES)
+    """
+    core.instances.Instance as JSON (core.plain)
+    """
+
+    secrets: "dict[str, str]" = betterproto2.field(
+        3,
+        betterproto2.TYPE_MAP,
+        map_meta=betterproto2.map_meta(betterproto2.TYPE_STRING, betterproto2.TYPE_STRING),
+    )
+    """
+    base64 by SECRET/KEY
+    """
+
+
+default_message_pool.register_message("piccolo.v1", "DesiredInstance", DesiredInstance)
+
+
+@dataclass(eq=False, repr=False)
 class Event(betterproto2.Message):
     id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
 
@@ -626,6 +791,19 @@ class Event(betterproto2.Message):
 
 
 default_message_pool.register_message("piccolo.v1", "Event", Event)
+
+
+@dataclass(eq=False, repr=False)
+class EventsAck(betterproto2.Message):
+    stream: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+
+    seq: "int" = betterproto2.field(2, betterproto2.TYPE_UINT64)
+    """
+    up to here all are kept
+    """
+
+
+default_message_pool.register_message("piccolo.v1", "EventsAck", EventsAck)
 
 
 @dataclass(eq=False, repr=False)
@@ -742,6 +920,26 @@ default_message_pool.register_message("piccolo.v1", "HeartbeatResponse", Heartbe
 
 
 @dataclass(eq=False, repr=False)
+class HeldInstance(betterproto2.Message):
+    """
+    An instance that the agent has on its disk.
+    """
+
+    key: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    NAME.INDEX
+    """
+
+    digest: "int" = betterproto2.field(2, betterproto2.TYPE_FIXED64)
+    """
+    core.instances.sync_digest
+    """
+
+
+default_message_pool.register_message("piccolo.v1", "HeldInstance", HeldInstance)
+
+
+@dataclass(eq=False, repr=False)
 class Hello(betterproto2.Message):
     node_id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
 
@@ -765,8 +963,53 @@ class Hello(betterproto2.Message):
     no snapshot is needed
     """
 
+    held: "list[HeldInstance]" = betterproto2.field(8, betterproto2.TYPE_MESSAGE, repeated=True)
+    """
+    what it runs by its own disk: the master sends the difference
+    """
+
 
 default_message_pool.register_message("piccolo.v1", "Hello", Hello)
+
+
+@dataclass(eq=False, repr=False)
+class InstanceStatus(betterproto2.Message):
+    """
+    A copy of a workload on a node, as its agent reports it: core/instances.py.
+    """
+
+    workload: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+
+    index: "int" = betterproto2.field(2, betterproto2.TYPE_UINT32)
+
+    generation: "int" = betterproto2.field(3, betterproto2.TYPE_UINT64)
+    """
+    of the workload's spec
+    """
+
+    phase: "str" = betterproto2.field(4, betterproto2.TYPE_STRING)
+    """
+    core.instances.Phase
+    """
+
+    ready: "bool" = betterproto2.field(5, betterproto2.TYPE_BOOL)
+
+    reason: "str" = betterproto2.field(6, betterproto2.TYPE_STRING)
+
+    message: "str" = betterproto2.field(7, betterproto2.TYPE_STRING)
+
+    restarts: "int" = betterproto2.field(8, betterproto2.TYPE_UINT32)
+
+    exit_code: "int" = betterproto2.field(9, betterproto2.TYPE_INT32)
+
+    since: "datetime.datetime | None" = betterproto2.field(
+        10, betterproto2.TYPE_MESSAGE, unwrap=lambda: __google__protobuf__.Timestamp, optional=True
+    )
+
+    hash: "str" = betterproto2.field(11, betterproto2.TYPE_STRING)
+
+
+default_message_pool.register_message("piccolo.v1", "InstanceStatus", InstanceStatus)
 
 
 @dataclass(eq=False, repr=False)
@@ -833,6 +1076,14 @@ class MasterMessage(betterproto2.Message):
 
     trust: "TrustBundle | None" = betterproto2.field(
         9, betterproto2.TYPE_MESSAGE, optional=True, group="body"
+    )
+
+    desired: "Desired | None" = betterproto2.field(
+        10, betterproto2.TYPE_MESSAGE, optional=True, group="body"
+    )
+
+    events_ack: "EventsAck | None" = betterproto2.field(
+        11, betterproto2.TYPE_MESSAGE, optional=True, group="body"
     )
 
 
@@ -1166,6 +1417,15 @@ class StatusDelta(betterproto2.Message):
 
     alerts: "list[AlertInfo]" = betterproto2.field(4, betterproto2.TYPE_MESSAGE, repeated=True)
 
+    instances: "list[InstanceStatus]" = betterproto2.field(
+        5, betterproto2.TYPE_MESSAGE, repeated=True
+    )
+
+    removed_instances: "list[str]" = betterproto2.field(6, betterproto2.TYPE_STRING, repeated=True)
+    """
+    their keys
+    """
+
 
 default_message_pool.register_message("piccolo.v1", "StatusDelta", StatusDelta)
 
@@ -1207,6 +1467,10 @@ class StatusSnapshot(betterproto2.Message):
     )
 
     conditions: "list[Condition]" = betterproto2.field(2, betterproto2.TYPE_MESSAGE, repeated=True)
+
+    instances: "list[InstanceStatus]" = betterproto2.field(
+        3, betterproto2.TYPE_MESSAGE, repeated=True
+    )
 
 
 default_message_pool.register_message("piccolo.v1", "StatusSnapshot", StatusSnapshot)

@@ -6,6 +6,8 @@
 __all__ = (
     "ApiServerServiceBase",
     "ApiServerServiceStub",
+    "ApplyRequest",
+    "ApplyResponse",
     "ApproveNodeRequest",
     "ApproveNodeResponse",
     "AuditRecord",
@@ -18,9 +20,14 @@ __all__ = (
     "CreateTokenResponse",
     "DeleteSecretRequest",
     "DeleteSecretResponse",
+    "DeleteWorkloadsRequest",
+    "DeleteWorkloadsResponse",
     "DiagnoseRequest",
     "DiagnoseResponse",
+    "DocumentFinding",
+    "FieldChange",
     "Finding",
+    "Generation",
     "GetAuditRequest",
     "GetAuthorityRequest",
     "GetAuthorityResponse",
@@ -32,6 +39,8 @@ __all__ = (
     "GetContainersResponse",
     "GetEventsRequest",
     "GetEventsResponse",
+    "GetHistoryRequest",
+    "GetHistoryResponse",
     "GetNodeRequest",
     "GetNodeResponse",
     "GetNodesRequest",
@@ -42,27 +51,38 @@ __all__ = (
     "GetTokensResponse",
     "GetTopologyRequest",
     "GetTopologyResponse",
+    "GetWorkloadRequest",
+    "GetWorkloadResponse",
+    "GetWorkloadsRequest",
+    "GetWorkloadsResponse",
     "IssueCertificateRequest",
     "IssueCertificateResponse",
     "LabelNodeRequest",
     "LabelNodeResponse",
+    "ObjectChange",
+    "PlanStep",
     "PutSecretRequest",
     "PutSecretResponse",
     "RemoveNodeRequest",
     "RemoveNodeResponse",
     "RenewOwnCertificateRequest",
     "RenewOwnCertificateResponse",
+    "RestartWorkloadsRequest",
+    "RestartWorkloadsResponse",
     "RetireAuthorityRequest",
     "RetireAuthorityResponse",
     "RevokeCertificateRequest",
     "RevokeCertificateResponse",
     "RevokeTokenRequest",
     "RevokeTokenResponse",
+    "RollBackWorkloadRequest",
+    "RollBackWorkloadResponse",
     "RotateAuthorityRequest",
     "RotateAuthorityResponse",
     "RotateStoreKeyRequest",
     "RotateStoreKeyResponse",
     "Secret",
+    "Source",
     "Token",
     "UpdateTopologyRequest",
     "UpdateTopologyResponse",
@@ -72,6 +92,8 @@ __all__ = (
     "WatchKind",
     "WatchRequest",
     "WatchResponse",
+    "Workload",
+    "WorkloadInstance",
 )
 
 import datetime
@@ -144,6 +166,8 @@ class WatchKind(betterproto2.Enum):
 
     TOPOLOGY = 4
 
+    WORKLOAD = 5
+
     @classmethod
     def betterproto_value_to_renamed_proto_names(cls) -> dict[int, str]:
         return {
@@ -152,6 +176,7 @@ class WatchKind(betterproto2.Enum):
             2: "WATCH_KIND_CONTAINER",
             3: "WATCH_KIND_EVENT",
             4: "WATCH_KIND_TOPOLOGY",
+            5: "WATCH_KIND_WORKLOAD",
         }
 
     @classmethod
@@ -162,7 +187,50 @@ class WatchKind(betterproto2.Enum):
             "WATCH_KIND_CONTAINER": 2,
             "WATCH_KIND_EVENT": 3,
             "WATCH_KIND_TOPOLOGY": 4,
+            "WATCH_KIND_WORKLOAD": 5,
         }
+
+
+@dataclass(eq=False, repr=False)
+class ApplyRequest(betterproto2.Message):
+    sources: "list[Source]" = betterproto2.field(1, betterproto2.TYPE_MESSAGE, repeated=True)
+
+    dry_run: "bool" = betterproto2.field(2, betterproto2.TYPE_BOOL)
+    """
+    only say what would change
+    """
+
+
+default_message_pool.register_message("piccolo.api.v1", "ApplyRequest", ApplyRequest)
+
+
+@dataclass(eq=False, repr=False)
+class ApplyResponse(betterproto2.Message):
+    problems: "list[DocumentFinding]" = betterproto2.field(
+        1, betterproto2.TYPE_MESSAGE, repeated=True
+    )
+    """
+    any: nothing was changed
+    """
+
+    notices: "list[DocumentFinding]" = betterproto2.field(
+        2, betterproto2.TYPE_MESSAGE, repeated=True
+    )
+
+    changes: "list[ObjectChange]" = betterproto2.field(3, betterproto2.TYPE_MESSAGE, repeated=True)
+    """
+    of every object in the documents, in their order
+    """
+
+    plan: "list[PlanStep]" = betterproto2.field(4, betterproto2.TYPE_MESSAGE, repeated=True)
+    """
+    what the cluster does about it first
+    """
+
+    revision: "int" = betterproto2.field(5, betterproto2.TYPE_UINT64)
+
+
+default_message_pool.register_message("piccolo.api.v1", "ApplyResponse", ApplyResponse)
 
 
 @dataclass(eq=False, repr=False)
@@ -410,6 +478,51 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
+class DeleteWorkloadsRequest(betterproto2.Message):
+    names: "list[str]" = betterproto2.field(1, betterproto2.TYPE_STRING, repeated=True)
+
+    sources: "list[Source]" = betterproto2.field(2, betterproto2.TYPE_MESSAGE, repeated=True)
+    """
+    or what is declared in these documents
+    """
+
+    cascade: "bool" = betterproto2.field(3, betterproto2.TYPE_BOOL)
+    """
+    also what depends on them
+    """
+
+    dry_run: "bool" = betterproto2.field(4, betterproto2.TYPE_BOOL)
+
+    ignore_missing: "bool" = betterproto2.field(5, betterproto2.TYPE_BOOL)
+
+
+default_message_pool.register_message(
+    "piccolo.api.v1", "DeleteWorkloadsRequest", DeleteWorkloadsRequest
+)
+
+
+@dataclass(eq=False, repr=False)
+class DeleteWorkloadsResponse(betterproto2.Message):
+    changes: "list[ObjectChange]" = betterproto2.field(1, betterproto2.TYPE_MESSAGE, repeated=True)
+
+    plan: "list[PlanStep]" = betterproto2.field(2, betterproto2.TYPE_MESSAGE, repeated=True)
+
+    revision: "int" = betterproto2.field(3, betterproto2.TYPE_UINT64)
+
+    problems: "list[DocumentFinding]" = betterproto2.field(
+        4, betterproto2.TYPE_MESSAGE, repeated=True
+    )
+    """
+    of the sources; any: nothing was changed
+    """
+
+
+default_message_pool.register_message(
+    "piccolo.api.v1", "DeleteWorkloadsResponse", DeleteWorkloadsResponse
+)
+
+
+@dataclass(eq=False, repr=False)
 class DiagnoseRequest(betterproto2.Message):
     pass
 
@@ -423,6 +536,45 @@ class DiagnoseResponse(betterproto2.Message):
 
 
 default_message_pool.register_message("piccolo.api.v1", "DiagnoseResponse", DiagnoseResponse)
+
+
+@dataclass(eq=False, repr=False)
+class DocumentFinding(betterproto2.Message):
+    """
+    What is wrong, or worth knowing, at a place in a document.
+    """
+
+    source: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+
+    line: "int" = betterproto2.field(2, betterproto2.TYPE_UINT32)
+    """
+    from 1; 0: the document as a whole
+    """
+
+    column: "int" = betterproto2.field(3, betterproto2.TYPE_UINT32)
+
+    message: "str" = betterproto2.field(4, betterproto2.TYPE_STRING)
+
+
+default_message_pool.register_message("piccolo.api.v1", "DocumentFinding", DocumentFinding)
+
+
+@dataclass(eq=False, repr=False)
+class FieldChange(betterproto2.Message):
+    path: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    containers[0].image
+    """
+
+    before: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+    """
+    as JSON; empty: not there
+    """
+
+    after: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
+
+
+default_message_pool.register_message("piccolo.api.v1", "FieldChange", FieldChange)
 
 
 @dataclass(eq=False, repr=False)
@@ -446,6 +598,32 @@ class Finding(betterproto2.Message):
 
 
 default_message_pool.register_message("piccolo.api.v1", "Finding", Finding)
+
+
+@dataclass(eq=False, repr=False)
+class Generation(betterproto2.Message):
+    number: "int" = betterproto2.field(1, betterproto2.TYPE_UINT64)
+
+    at: "datetime.datetime | None" = betterproto2.field(
+        2, betterproto2.TYPE_MESSAGE, unwrap=lambda: ___google__protobuf__.Timestamp, optional=True
+    )
+
+    by: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
+
+    cause: "str" = betterproto2.field(4, betterproto2.TYPE_STRING)
+
+    fields: "list[FieldChange]" = betterproto2.field(5, betterproto2.TYPE_MESSAGE, repeated=True)
+    """
+    from the one before that is kept
+    """
+
+    spec: "str" = betterproto2.field(6, betterproto2.TYPE_STRING)
+    """
+    as JSON (core.plain)
+    """
+
+
+default_message_pool.register_message("piccolo.api.v1", "Generation", Generation)
 
 
 @dataclass(eq=False, repr=False)
@@ -603,6 +781,27 @@ default_message_pool.register_message("piccolo.api.v1", "GetEventsResponse", Get
 
 
 @dataclass(eq=False, repr=False)
+class GetHistoryRequest(betterproto2.Message):
+    name: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+
+
+default_message_pool.register_message("piccolo.api.v1", "GetHistoryRequest", GetHistoryRequest)
+
+
+@dataclass(eq=False, repr=False)
+class GetHistoryResponse(betterproto2.Message):
+    generations: "list[Generation]" = betterproto2.field(
+        1, betterproto2.TYPE_MESSAGE, repeated=True
+    )
+    """
+    oldest first; the last one is current
+    """
+
+
+default_message_pool.register_message("piccolo.api.v1", "GetHistoryResponse", GetHistoryResponse)
+
+
+@dataclass(eq=False, repr=False)
 class GetNodeRequest(betterproto2.Message):
     node_id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
     """
@@ -697,6 +896,63 @@ default_message_pool.register_message("piccolo.api.v1", "GetTopologyResponse", G
 
 
 @dataclass(eq=False, repr=False)
+class GetWorkloadRequest(betterproto2.Message):
+    name: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+
+
+default_message_pool.register_message("piccolo.api.v1", "GetWorkloadRequest", GetWorkloadRequest)
+
+
+@dataclass(eq=False, repr=False)
+class GetWorkloadResponse(betterproto2.Message):
+    workload: "Workload | None" = betterproto2.field(1, betterproto2.TYPE_MESSAGE, optional=True)
+
+    view: "ViewInfo | None" = betterproto2.field(2, betterproto2.TYPE_MESSAGE, optional=True)
+
+    spec: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
+    """
+    core.workload.Workload as JSON (core.plain)
+    """
+
+    events: "list[__v1__.Event]" = betterproto2.field(4, betterproto2.TYPE_MESSAGE, repeated=True)
+    """
+    the newest about it, oldest first
+    """
+
+    containers: "list[__v1__.Container]" = betterproto2.field(
+        5, betterproto2.TYPE_MESSAGE, repeated=True
+    )
+
+
+default_message_pool.register_message("piccolo.api.v1", "GetWorkloadResponse", GetWorkloadResponse)
+
+
+@dataclass(eq=False, repr=False)
+class GetWorkloadsRequest(betterproto2.Message):
+    filter: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+
+    node: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+    """
+    only those with an instance there
+    """
+
+
+default_message_pool.register_message("piccolo.api.v1", "GetWorkloadsRequest", GetWorkloadsRequest)
+
+
+@dataclass(eq=False, repr=False)
+class GetWorkloadsResponse(betterproto2.Message):
+    workloads: "list[Workload]" = betterproto2.field(1, betterproto2.TYPE_MESSAGE, repeated=True)
+
+    view: "ViewInfo | None" = betterproto2.field(2, betterproto2.TYPE_MESSAGE, optional=True)
+
+
+default_message_pool.register_message(
+    "piccolo.api.v1", "GetWorkloadsResponse", GetWorkloadsResponse
+)
+
+
+@dataclass(eq=False, repr=False)
 class IssueCertificateRequest(betterproto2.Message):
     csr_pem: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
 
@@ -761,6 +1017,47 @@ default_message_pool.register_message("piccolo.api.v1", "LabelNodeResponse", Lab
 
 
 @dataclass(eq=False, repr=False)
+class ObjectChange(betterproto2.Message):
+    kind: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    Workload | Scenario
+    """
+
+    name: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+
+    what: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
+    """
+    created | changed | unchanged | deleted | launched | terminated | rolled back | restarted
+    """
+
+    generation: "int" = betterproto2.field(4, betterproto2.TYPE_UINT64)
+
+    fields: "list[FieldChange]" = betterproto2.field(5, betterproto2.TYPE_MESSAGE, repeated=True)
+
+
+default_message_pool.register_message("piccolo.api.v1", "ObjectChange", ObjectChange)
+
+
+@dataclass(eq=False, repr=False)
+class PlanStep(betterproto2.Message):
+    verb: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    core.planning.Verb
+    """
+
+    workload: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+
+    index: "int" = betterproto2.field(3, betterproto2.TYPE_UINT32)
+
+    node_name: "str" = betterproto2.field(4, betterproto2.TYPE_STRING)
+
+    reason: "str" = betterproto2.field(5, betterproto2.TYPE_STRING)
+
+
+default_message_pool.register_message("piccolo.api.v1", "PlanStep", PlanStep)
+
+
+@dataclass(eq=False, repr=False)
 class PutSecretRequest(betterproto2.Message):
     name: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
 
@@ -822,6 +1119,28 @@ class RenewOwnCertificateResponse(betterproto2.Message):
 
 default_message_pool.register_message(
     "piccolo.api.v1", "RenewOwnCertificateResponse", RenewOwnCertificateResponse
+)
+
+
+@dataclass(eq=False, repr=False)
+class RestartWorkloadsRequest(betterproto2.Message):
+    names: "list[str]" = betterproto2.field(1, betterproto2.TYPE_STRING, repeated=True)
+
+
+default_message_pool.register_message(
+    "piccolo.api.v1", "RestartWorkloadsRequest", RestartWorkloadsRequest
+)
+
+
+@dataclass(eq=False, repr=False)
+class RestartWorkloadsResponse(betterproto2.Message):
+    changes: "list[ObjectChange]" = betterproto2.field(1, betterproto2.TYPE_MESSAGE, repeated=True)
+
+    revision: "int" = betterproto2.field(2, betterproto2.TYPE_UINT64)
+
+
+default_message_pool.register_message(
+    "piccolo.api.v1", "RestartWorkloadsResponse", RestartWorkloadsResponse
 )
 
 
@@ -898,6 +1217,37 @@ default_message_pool.register_message("piccolo.api.v1", "RevokeTokenResponse", R
 
 
 @dataclass(eq=False, repr=False)
+class RollBackWorkloadRequest(betterproto2.Message):
+    name: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+
+    to: "int" = betterproto2.field(2, betterproto2.TYPE_UINT64)
+    """
+    a generation; 0: the one before the current
+    """
+
+    dry_run: "bool" = betterproto2.field(3, betterproto2.TYPE_BOOL)
+
+
+default_message_pool.register_message(
+    "piccolo.api.v1", "RollBackWorkloadRequest", RollBackWorkloadRequest
+)
+
+
+@dataclass(eq=False, repr=False)
+class RollBackWorkloadResponse(betterproto2.Message):
+    change: "ObjectChange | None" = betterproto2.field(1, betterproto2.TYPE_MESSAGE, optional=True)
+
+    plan: "list[PlanStep]" = betterproto2.field(2, betterproto2.TYPE_MESSAGE, repeated=True)
+
+    revision: "int" = betterproto2.field(3, betterproto2.TYPE_UINT64)
+
+
+default_message_pool.register_message(
+    "piccolo.api.v1", "RollBackWorkloadResponse", RollBackWorkloadResponse
+)
+
+
+@dataclass(eq=False, repr=False)
 class RotateAuthorityRequest(betterproto2.Message):
     overlap_seconds: "int" = betterproto2.field(1, betterproto2.TYPE_UINT32)
     """
@@ -967,6 +1317,20 @@ class Secret(betterproto2.Message):
 
 
 default_message_pool.register_message("piccolo.api.v1", "Secret", Secret)
+
+
+@dataclass(eq=False, repr=False)
+class Source(betterproto2.Message):
+    """
+    A file, or the standard input.
+    """
+
+    name: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+
+    text: "bytes" = betterproto2.field(2, betterproto2.TYPE_BYTES)
+
+
+default_message_pool.register_message("piccolo.api.v1", "Source", Source)
 
 
 @dataclass(eq=False, repr=False)
@@ -1124,6 +1488,11 @@ class WatchRequest(betterproto2.Message):
     also when only usage or the time of the last heartbeat changed
     """
 
+    names: "list[str]" = betterproto2.field(5, betterproto2.TYPE_STRING, repeated=True)
+    """
+    only these workloads; none: all
+    """
+
 
 default_message_pool.register_message("piccolo.api.v1", "WatchRequest", WatchRequest)
 
@@ -1159,8 +1528,140 @@ class WatchResponse(betterproto2.Message):
         6, betterproto2.TYPE_MESSAGE, optional=True, group="object"
     )
 
+    workload: "Workload | None" = betterproto2.field(
+        7, betterproto2.TYPE_MESSAGE, optional=True, group="object"
+    )
+
 
 default_message_pool.register_message("piccolo.api.v1", "WatchResponse", WatchResponse)
+
+
+@dataclass(eq=False, repr=False)
+class Workload(betterproto2.Message):
+    """
+    ---- workloads ----
+
+    A workload: what was asked, in short, and what became of it.
+    """
+
+    name: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+
+    generation: "int" = betterproto2.field(2, betterproto2.TYPE_UINT64)
+    """
+    of its spec
+    """
+
+    state: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
+    """
+    core.rollup.State
+    """
+
+    reason: "str" = betterproto2.field(4, betterproto2.TYPE_STRING)
+    """
+    one CamelCase word
+    """
+
+    message: "str" = betterproto2.field(5, betterproto2.TYPE_STRING)
+
+    wanted: "int" = betterproto2.field(6, betterproto2.TYPE_UINT32)
+    """
+    instances
+    """
+
+    placed: "int" = betterproto2.field(7, betterproto2.TYPE_UINT32)
+    """
+    of them on a node
+    """
+
+    updated: "int" = betterproto2.field(8, betterproto2.TYPE_UINT32)
+    """
+    of them of the current generation, and running or completed
+    """
+
+    ready: "int" = betterproto2.field(9, betterproto2.TYPE_UINT32)
+    """
+    of them well
+    """
+
+    restarts: "int" = betterproto2.field(10, betterproto2.TYPE_UINT32)
+
+    images: "list[str]" = betterproto2.field(11, betterproto2.TYPE_STRING, repeated=True)
+
+    instances: "list[WorkloadInstance]" = betterproto2.field(
+        12, betterproto2.TYPE_MESSAGE, repeated=True
+    )
+
+    created_at: "datetime.datetime | None" = betterproto2.field(
+        13, betterproto2.TYPE_MESSAGE, unwrap=lambda: ___google__protobuf__.Timestamp, optional=True
+    )
+
+    changed_at: "datetime.datetime | None" = betterproto2.field(
+        14, betterproto2.TYPE_MESSAGE, unwrap=lambda: ___google__protobuf__.Timestamp, optional=True
+    )
+
+    labels: "dict[str, str]" = betterproto2.field(
+        15,
+        betterproto2.TYPE_MAP,
+        map_meta=betterproto2.map_meta(betterproto2.TYPE_STRING, betterproto2.TYPE_STRING),
+    )
+
+    package: "str" = betterproto2.field(16, betterproto2.TYPE_STRING)
+
+    held: "bool" = betterproto2.field(17, betterproto2.TYPE_BOOL)
+    """
+    runs only once an action has launched it, which none did
+    """
+
+    deleting: "bool" = betterproto2.field(18, betterproto2.TYPE_BOOL)
+
+    depends_on: "list[str]" = betterproto2.field(19, betterproto2.TYPE_STRING, repeated=True)
+    """
+    "NAME is healthy"
+    """
+
+    revision: "int" = betterproto2.field(20, betterproto2.TYPE_UINT64)
+    """
+    of the store, when the spec was last written
+    """
+
+    settled: "bool" = betterproto2.field(21, betterproto2.TYPE_BOOL)
+    """
+    nothing will change by itself: all is as asked, or it cannot be
+    """
+
+    failed: "bool" = betterproto2.field(22, betterproto2.TYPE_BOOL)
+    """
+    settled, but not as asked
+    """
+
+
+default_message_pool.register_message("piccolo.api.v1", "Workload", Workload)
+
+
+@dataclass(eq=False, repr=False)
+class WorkloadInstance(betterproto2.Message):
+    node_id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+
+    node_name: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+
+    status: "__v1__.InstanceStatus | None" = betterproto2.field(
+        3, betterproto2.TYPE_MESSAGE, optional=True
+    )
+
+    generation: "int" = betterproto2.field(4, betterproto2.TYPE_UINT64)
+    """
+    asked for; status has the one seen
+    """
+
+    stale: "bool" = betterproto2.field(5, betterproto2.TYPE_BOOL)
+    """
+    its node is not connected: this is what it said last
+    """
+
+    index: "int" = betterproto2.field(6, betterproto2.TYPE_UINT32)
+
+
+default_message_pool.register_message("piccolo.api.v1", "WorkloadInstance", WorkloadInstance)
 
 
 class ApiServerServiceStub(betterproto2_grpclib.ServiceStub):
@@ -1736,6 +2237,135 @@ class ApiServerServiceStub(betterproto2_grpclib.ServiceStub):
             metadata=metadata,
         )
 
+    async def apply(
+        self,
+        message: "ApplyRequest",
+        *,
+        timeout: "float | None" = None,
+        deadline: "Deadline | None" = None,
+        metadata: "MetadataLike | None" = None,
+    ) -> "ApplyResponse":
+        """
+        What is to run (docs/workloads.md).
+        """
+
+        return await self._unary_unary(
+            "/piccolo.api.v1.ApiServerService/Apply",
+            message,
+            ApplyResponse,
+            timeout=timeout,
+            deadline=deadline,
+            metadata=metadata,
+        )
+
+    async def delete_workloads(
+        self,
+        message: "DeleteWorkloadsRequest",
+        *,
+        timeout: "float | None" = None,
+        deadline: "Deadline | None" = None,
+        metadata: "MetadataLike | None" = None,
+    ) -> "DeleteWorkloadsResponse":
+
+        return await self._unary_unary(
+            "/piccolo.api.v1.ApiServerService/DeleteWorkloads",
+            message,
+            DeleteWorkloadsResponse,
+            timeout=timeout,
+            deadline=deadline,
+            metadata=metadata,
+        )
+
+    async def roll_back_workload(
+        self,
+        message: "RollBackWorkloadRequest",
+        *,
+        timeout: "float | None" = None,
+        deadline: "Deadline | None" = None,
+        metadata: "MetadataLike | None" = None,
+    ) -> "RollBackWorkloadResponse":
+
+        return await self._unary_unary(
+            "/piccolo.api.v1.ApiServerService/RollBackWorkload",
+            message,
+            RollBackWorkloadResponse,
+            timeout=timeout,
+            deadline=deadline,
+            metadata=metadata,
+        )
+
+    async def restart_workloads(
+        self,
+        message: "RestartWorkloadsRequest",
+        *,
+        timeout: "float | None" = None,
+        deadline: "Deadline | None" = None,
+        metadata: "MetadataLike | None" = None,
+    ) -> "RestartWorkloadsResponse":
+
+        return await self._unary_unary(
+            "/piccolo.api.v1.ApiServerService/RestartWorkloads",
+            message,
+            RestartWorkloadsResponse,
+            timeout=timeout,
+            deadline=deadline,
+            metadata=metadata,
+        )
+
+    async def get_workloads(
+        self,
+        message: "GetWorkloadsRequest",
+        *,
+        timeout: "float | None" = None,
+        deadline: "Deadline | None" = None,
+        metadata: "MetadataLike | None" = None,
+    ) -> "GetWorkloadsResponse":
+
+        return await self._unary_unary(
+            "/piccolo.api.v1.ApiServerService/GetWorkloads",
+            message,
+            GetWorkloadsResponse,
+            timeout=timeout,
+            deadline=deadline,
+            metadata=metadata,
+        )
+
+    async def get_workload(
+        self,
+        message: "GetWorkloadRequest",
+        *,
+        timeout: "float | None" = None,
+        deadline: "Deadline | None" = None,
+        metadata: "MetadataLike | None" = None,
+    ) -> "GetWorkloadResponse":
+
+        return await self._unary_unary(
+            "/piccolo.api.v1.ApiServerService/GetWorkload",
+            message,
+            GetWorkloadResponse,
+            timeout=timeout,
+            deadline=deadline,
+            metadata=metadata,
+        )
+
+    async def get_history(
+        self,
+        message: "GetHistoryRequest",
+        *,
+        timeout: "float | None" = None,
+        deadline: "Deadline | None" = None,
+        metadata: "MetadataLike | None" = None,
+    ) -> "GetHistoryResponse":
+
+        return await self._unary_unary(
+            "/piccolo.api.v1.ApiServerService/GetHistory",
+            message,
+            GetHistoryResponse,
+            timeout=timeout,
+            deadline=deadline,
+            metadata=metadata,
+        )
+
 
 from ....google import protobuf as ___google__protobuf__
 from ... import v1 as __v1__
@@ -1880,6 +2510,43 @@ class ApiServerServiceBase(betterproto2_grpclib.ServiceBase):
         raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
 
     async def rotate_store_key(self, message: "RotateStoreKeyRequest") -> "RotateStoreKeyResponse":
+
+        raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
+
+    async def apply(self, message: "ApplyRequest") -> "ApplyResponse":
+        """
+        What is to run (docs/workloads.md).
+        """
+
+        raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
+
+    async def delete_workloads(
+        self, message: "DeleteWorkloadsRequest"
+    ) -> "DeleteWorkloadsResponse":
+
+        raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
+
+    async def roll_back_workload(
+        self, message: "RollBackWorkloadRequest"
+    ) -> "RollBackWorkloadResponse":
+
+        raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
+
+    async def restart_workloads(
+        self, message: "RestartWorkloadsRequest"
+    ) -> "RestartWorkloadsResponse":
+
+        raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
+
+    async def get_workloads(self, message: "GetWorkloadsRequest") -> "GetWorkloadsResponse":
+
+        raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
+
+    async def get_workload(self, message: "GetWorkloadRequest") -> "GetWorkloadResponse":
+
+        raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
+
+    async def get_history(self, message: "GetHistoryRequest") -> "GetHistoryResponse":
 
         raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
 
@@ -2131,6 +2798,62 @@ class ApiServerServiceBase(betterproto2_grpclib.ServiceBase):
         response = await self.rotate_store_key(request)
         await stream.send_message(response)
 
+    async def __rpc_apply(
+        self, stream: "grpclib.server.Stream[ApplyRequest, ApplyResponse]"
+    ) -> None:
+        request = await stream.recv_message()
+        assert request is not None
+        response = await self.apply(request)
+        await stream.send_message(response)
+
+    async def __rpc_delete_workloads(
+        self, stream: "grpclib.server.Stream[DeleteWorkloadsRequest, DeleteWorkloadsResponse]"
+    ) -> None:
+        request = await stream.recv_message()
+        assert request is not None
+        response = await self.delete_workloads(request)
+        await stream.send_message(response)
+
+    async def __rpc_roll_back_workload(
+        self, stream: "grpclib.server.Stream[RollBackWorkloadRequest, RollBackWorkloadResponse]"
+    ) -> None:
+        request = await stream.recv_message()
+        assert request is not None
+        response = await self.roll_back_workload(request)
+        await stream.send_message(response)
+
+    async def __rpc_restart_workloads(
+        self, stream: "grpclib.server.Stream[RestartWorkloadsRequest, RestartWorkloadsResponse]"
+    ) -> None:
+        request = await stream.recv_message()
+        assert request is not None
+        response = await self.restart_workloads(request)
+        await stream.send_message(response)
+
+    async def __rpc_get_workloads(
+        self, stream: "grpclib.server.Stream[GetWorkloadsRequest, GetWorkloadsResponse]"
+    ) -> None:
+        request = await stream.recv_message()
+        assert request is not None
+        response = await self.get_workloads(request)
+        await stream.send_message(response)
+
+    async def __rpc_get_workload(
+        self, stream: "grpclib.server.Stream[GetWorkloadRequest, GetWorkloadResponse]"
+    ) -> None:
+        request = await stream.recv_message()
+        assert request is not None
+        response = await self.get_workload(request)
+        await stream.send_message(response)
+
+    async def __rpc_get_history(
+        self, stream: "grpclib.server.Stream[GetHistoryRequest, GetHistoryResponse]"
+    ) -> None:
+        request = await stream.recv_message()
+        assert request is not None
+        response = await self.get_history(request)
+        await stream.send_message(response)
+
     def __mapping__(self) -> "dict[str, grpclib.const.Handler]":
         return {
             "/piccolo.api.v1.ApiServerService/GetNodes": grpclib.const.Handler(
@@ -2312,5 +3035,47 @@ class ApiServerServiceBase(betterproto2_grpclib.ServiceBase):
                 grpclib.const.Cardinality.UNARY_UNARY,
                 RotateStoreKeyRequest,
                 RotateStoreKeyResponse,
+            ),
+            "/piccolo.api.v1.ApiServerService/Apply": grpclib.const.Handler(
+                self.__rpc_apply,
+                grpclib.const.Cardinality.UNARY_UNARY,
+                ApplyRequest,
+                ApplyResponse,
+            ),
+            "/piccolo.api.v1.ApiServerService/DeleteWorkloads": grpclib.const.Handler(
+                self.__rpc_delete_workloads,
+                grpclib.const.Cardinality.UNARY_UNARY,
+                DeleteWorkloadsRequest,
+                DeleteWorkloadsResponse,
+            ),
+            "/piccolo.api.v1.ApiServerService/RollBackWorkload": grpclib.const.Handler(
+                self.__rpc_roll_back_workload,
+                grpclib.const.Cardinality.UNARY_UNARY,
+                RollBackWorkloadRequest,
+                RollBackWorkloadResponse,
+            ),
+            "/piccolo.api.v1.ApiServerService/RestartWorkloads": grpclib.const.Handler(
+                self.__rpc_restart_workloads,
+                grpclib.const.Cardinality.UNARY_UNARY,
+                RestartWorkloadsRequest,
+                RestartWorkloadsResponse,
+            ),
+            "/piccolo.api.v1.ApiServerService/GetWorkloads": grpclib.const.Handler(
+                self.__rpc_get_workloads,
+                grpclib.const.Cardinality.UNARY_UNARY,
+                GetWorkloadsRequest,
+                GetWorkloadsResponse,
+            ),
+            "/piccolo.api.v1.ApiServerService/GetWorkload": grpclib.const.Handler(
+                self.__rpc_get_workload,
+                grpclib.const.Cardinality.UNARY_UNARY,
+                GetWorkloadRequest,
+                GetWorkloadResponse,
+            ),
+            "/piccolo.api.v1.ApiServerService/GetHistory": grpclib.const.Handler(
+                self.__rpc_get_history,
+                grpclib.const.Cardinality.UNARY_UNARY,
+                GetHistoryRequest,
+                GetHistoryResponse,
             ),
         }

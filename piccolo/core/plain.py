@@ -1,0 +1,95 @@
+"""Immutable dataclasses as JSON and back, with the standard library only.
+
+For the agent, whose memory has no room for a validation library, and for what master and agent
+must agree on byte by byte. What is at its default is left out, and keys that a class does not know
+are ignored: so an older side can read what a newer one wrote.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import MISSING, Field, fields, is_dataclass
+from datetime import datetime
+from enum import Enum
+from functools import lru_cache
+from types import NoneType, UnionType
+from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
+
+from piccolo.core.errors import InvalidSpec
+
+T = TypeVar("T")
+
+
+def encode(value: object) -> bytes:
+    """Compact JSON with sorted keys: the same value always gives the same bytes."""
+    text = json.dumps(to_plain(value), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return text.encode()
+
+
+def decode(cls: type[T], data: bytes, what: str) -> T:
+    """The dataclass that `data` is. Raises `InvalidSpec` naming `what` when it is none."""
+    try:
+        found: T = _build(cls, json.loads(data))
+        return found
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        raise InvalidSpec(f"{what} is no {cls.__name__}: {error}") from error
+
+
+def to_plain(value: object) -> Any:
+    """Dicts, lists, texts and numbers; a dataclass without what is at its default."""
+    if is_dataclass(value) and not isinstance(value, type):
+        pairs = ((f.name, getattr(value, f.name), _default(f)) for f in fields(value))
+        return {name: to_plain(found) for name, found, usual in pairs if found != usual}
+    if isinstance(value, Enum):
+        return value.value
+    if isinstance(value, datetime):
+        return value.isoformat()
+    if isinstance(value, Mapping):
+        return {str(key): to_plain(item) for key, item in value.items()}
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return [to_plain(item) for item in value]
+    return value
+
+
+def _default(field: Field[Any]) -> object:
+    if field.default is not MISSING:
+        return field.default
+    return field.default_factory() if field.default_factory is not MISSING else MISSING
+
+
+@lru_cache(maxsize=64)
+def _types(cls: type) -> dict[str, Any]:
+    return get_type_hints(cls)
+
+
+def _build(expected: Any, found: Any) -> Any:
+    origin = get_origin(expected)
+    if origin in (Union, UnionType):
+        if found is None and NoneType in get_args(expected):
+            return None
+        (expected,) = (a for a in get_args(expected) if a is not NoneType)
+        return _build(expected, found)
+    if origin is tuple:
+        return tuple(_build(get_args(expected)[0], item) for item in _of(list, found))
+    if origin is not None:  # a mapping
+        return {str(k): _build(get_args(expected)[1], v) for k, v in _of(dict, found).items()}
+    if is_dataclass(expected) and isinstance(expected, type):
+        types = _types(expected)
+        given = _of(dict, found)
+        return expected(**{k: _build(types[k], v) for k, v in given.items() if k in types})
+    if issubclass(expected, Enum):
+        return expected(found)
+    if expected is datetime:
+        return datetime.fromisoformat(found)
+    if expected is float:
+        return float(_of(int | float, found))
+    return _of(expected, found)
+
+
+def _of(expected: Any, found: Any) -> Any:
+    if not isinstance(found, expected) or (isinstance(found, bool) and expected is not bool):
+        raise TypeError(
+            f"{str(found)[:40]!r} is not of type {getattr(expected, '__name__', expected)}"
+        )
+    return found

@@ -24,6 +24,7 @@ from benchmarks.abuse import abuse
 from benchmarks.client import client
 from benchmarks.containers import containers, weak_machine
 from benchmarks.crowd import crowd
+from benchmarks.deploying import deploy, fleet, recovery
 from benchmarks.faults import faults, outage
 from benchmarks.figures import QUICK, Figure, Plan, Result
 from benchmarks.ground import NETWORK, PODMAN, ROOT, lacking
@@ -50,6 +51,9 @@ BENCHMARKS = {
     "outage": Benchmark(outage, NETWORK),
     "containers": Benchmark(containers, PODMAN),
     "weak-machine": Benchmark(weak_machine, PODMAN),
+    "deploy": Benchmark(deploy, PODMAN),
+    "fleet": Benchmark(fleet, PODMAN),
+    "recovery": Benchmark(recovery, PODMAN),
     "idle": Benchmark(idle),
     "busy": Benchmark(busy, PODMAN),
     "lossy": Benchmark(lossy, NETWORK),

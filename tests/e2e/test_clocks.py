@@ -28,7 +28,9 @@ def ready(lab: LoopbackLab, name: str) -> bool:
     return nodes(lab).get(name, {}).get("status") == "Ready"
 
 
-FAKETIME = next(Path("/usr/lib").glob("*/faketime/libfaketime.so.1"), None)
+# Its edition for programs with threads: in the other one, threads that ask for the time at once
+# get each other's half-read clock file.
+FAKETIME = next(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"), None)
 needs_faketime = (
     pytest.mark.skip(reason="needs faketime: ./dev setup says how to install")
     if FAKETIME is None
@@ -56,6 +58,11 @@ class Clock:
             "FAKETIME_TIMESTAMP_FILE": str(self._file),
             "FAKETIME_NO_CACHE": "1",
             "DONT_FAKE_MONOTONIC": "1",
+            # It fakes the deadline of pthread_cond_timedwait all the same (seen in 0.9.10): always
+            # long past, so that Python's threads spin for the interpreter's lock instead of
+            # waiting, and on a loaded machine a start takes 10 s. This tells it how long to wait:
+            # sys.getswitchinterval().
+            "FAKETIME_WAIT_MS": "5",
         }
 
 

@@ -16,7 +16,7 @@ import shlex
 import sys
 import textwrap
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,23 @@ from tests.lab.guide import guide, wait_for_interrupt
 from tests.lab.net import Network
 from tests.lab.watch import Change, Watch
 
+DOCUMENT = """\
+apiVersion: piccolo.io/v1
+kind: Workload
+metadata: {name: greeter}
+spec:
+  image: localhost/hello:latest
+  replicas: 3
+  env: {GREETING: hello}
+---
+apiVersion: piccolo.io/v1
+kind: Workload
+metadata: {name: listener}
+spec:
+  image: localhost/hello:latest
+  placement: {nodes: [node1]}
+  dependsOn: [{workload: greeter}]
+"""
 BOUND = 5.0  # s in which a silent node must be seen as NotReady (README, "Numbers")
 SETTLING = 2.0  # s in which a node that came back might waver
 PATIENCE = 20.0  # s to wait for anything at all
@@ -44,7 +61,12 @@ class Tour:
     def run(self) -> None:
         self.start_master()
         self.join()
+        if self.lab.podman:
+            self.deploy()
         self.look_around()
+        if self.lab.podman:
+            self.change_and_roll_back()
+            self.kill_a_container()
         with self.lab.watch_nodes() as watch:
             self.lose_a_node(watch)
             self.kill_the_master(watch)
@@ -74,12 +96,56 @@ class Tour:
         self.say("and got a certificate for it: from here on all is mutual TLS 1.3.\n")
         self.result(f"All three are Ready after {took:.1f} s, each with a certificate of its own.")
 
+    def deploy(self) -> None:
+        self.step("Say what is to run; the cluster sees to it. The command waits until it is so.")
+        self.write(DOCUMENT)
+        begun = time.monotonic()
+        self.show("apply", "-f", str(self.document))
+        took = time.monotonic() - begun
+        self.show("get", "workloads")
+        self.result(f"Four containers on three nodes run {took:.1f} s after the command began.")
+
+    def change_and_roll_back(self) -> None:
+        self.step("Change a line, see the difference, apply it; then take it back.")
+        self.write(DOCUMENT.replace("GREETING: hello", "GREETING: goodbye"))
+        self.show("diff", "-f", str(self.document), fine=(0, 1))
+        self.show("apply", "-f", str(self.document))
+        self.show("history", "workload", "greeter")
+        self.show("rollback", "workload", "greeter")
+        self.result("Every generation is kept; `listener` was not touched.")
+
+    def kill_a_container(self) -> None:
+        self.step("Kill a container on its node, behind PICCOLO's back.")
+        before = self.running()
+        podman = self.lab.podman["node1"]
+        (victim,) = (name for node, name in before if node == "node1" and "listener" in name)
+        self.say(bold(f"$ podman kill {victim}"))
+        with self.lab.watch("get", "workloads", "-w", "-o", "json") as watch:
+            watch.wait_synced()
+            begun = time.monotonic()
+            podman.kill(victim)
+            watch.wait_for(lambda c: self.is_running(c, False), PATIENCE, begun)
+            back = watch.wait_for(lambda c: self.is_running(c, True), PATIENCE, begun).at
+        self.show("get", "events", "--limit", "3")
+        self.result(f"It runs again {back - begun:.1f} s later.")
+
+    @staticmethod
+    def is_running(change: Change, running: bool) -> bool:
+        return change.name == "listener" and (change.object["state"] == "Running") is running
+
+    @property
+    def document(self) -> Path:
+        return self.lab.master.dir / "tour.yaml"
+
+    def write(self, text: str) -> None:
+        self.say(bold(f"$ cat {self.document}"))
+        self.document.write_text(text)
+        self.print(text)
+
     def look_around(self) -> None:
         self.step("Look at the cluster from the master's machine.")
         for name, value in self.lab.client_env().items():
             self.say(f"{name}={value}")
-        expected = {(name, "hello") for name in self.lab.podman}
-        self.wait("the containers did not appear", lambda: expected <= self.running())
         self.wait("the nodes told no usage", lambda: all(n["usage"] for n in self.lab.get("nodes")))
         self.show("get", "nodes")
         self.show("get", "containers")
@@ -193,9 +259,13 @@ class Tour:
             words[0] = "piccolo"
         self.say(bold(f"$ {shlex.join(words)}"))
 
-    def show(self, *args: str) -> None:
+    def show(self, *args: str, fine: Sequence[int] = (0,)) -> None:
+        """Run a command and show what it prints. Raises `LabError` for any other exit code."""
         self.command(["piccolo", *args])
-        self.print(self.lab.piccolo(*args).stdout)
+        done = self.lab.piccolo(*args, timeout=60.0, check=False)
+        self.print(done.stdout)
+        if done.returncode not in fine:
+            raise LabError(f"piccolo {args[0]} ended with {done.returncode}: {done.stderr}")
 
     def print(self, output: str) -> None:
         print(textwrap.indent(output.rstrip(), "   "), end="\n\n", flush=True)
@@ -242,8 +312,6 @@ def main() -> int:
     begun = time.monotonic()
     try:
         with set_up() as lab:
-            for node in lab.podman.values():
-                node.run("hello")
             ready = time.monotonic()
             print(f"Set up in {ready - begun:.1f} s.\n", flush=True)
             tour = Tour(lab)

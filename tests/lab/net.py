@@ -14,16 +14,18 @@ from __future__ import annotations
 
 import ctypes
 import ipaddress
+import json
 import os
 import re
 import shutil
 import socket
 import subprocess
 import threading
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 from tests.lab.errors import LabError
 from tests.lab.site import Site
@@ -33,6 +35,7 @@ Direction = Literal["both", "in", "out"]
 NAMESPACES = Path("/run/netns")
 SUBNET = ipaddress.IPv4Network("198.18.0.0/16")
 CLONE_NEWNET = 0x40000000  # sched.h
+CARRIER_SECONDS = 10.0
 _NAME = re.compile(r"[a-z][a-z0-9-]{0,14}")  # it names an interface too: IFNAMSIZ - 1
 
 
@@ -97,7 +100,10 @@ class Network:
             raise
 
     def add_host(self, name: str) -> Host:
-        """Add a host. Its name is unique here, lower-case, at most 15 letters, digits, dashes."""
+        """Add a host. Its name is unique here, lower-case, at most 15 letters, digits, dashes.
+
+        Returns when its cable carries packets. Raises `LabError` when it does not.
+        """
         if name in self.hosts or name in ("hub", "lo") or not _NAME.fullmatch(name):
             raise LabError(f"{name!r} cannot name a new host: choose another name")
         namespace = self._add_namespace(name)
@@ -110,6 +116,7 @@ class Network:
         self._ip(
             f"address add {ip}/{SUBNET.prefixlen} dev eth0", "link set eth0 up", namespace=namespace
         )
+        self._wait_carrier(name, namespace)
         host = Host(name, ip, self.site.dir / name, NAMESPACES / namespace)
         host.dir.mkdir()
         self.hosts[name] = host
@@ -176,6 +183,30 @@ class Network:
         self.site.run(["ip", "netns", "add", namespace])
         self._ip("link set lo up", namespace=namespace)
         return namespace
+
+    def _wait_carrier(self, port: str, namespace: str) -> None:
+        """Until the cable is up at both ends, and the bridge forwards what comes out of it.
+
+        The kernel sees to that when it comes to it, after `link set up` has returned. What is sent
+        earlier is lost, and the next question for a link address is asked a second later.
+        """
+        deadline = time.monotonic() + CARRIER_SECONDS
+        while True:
+            near, far = self._link("eth0", namespace), self._link(port, self._hub)
+            state = far["linkinfo"]["info_slave_data"]["state"]
+            if (near["operstate"], far["operstate"], state) == ("UP", "UP", "forwarding"):
+                return
+            if time.monotonic() > deadline:
+                raise LabError(
+                    f"the cable of {port} carries nothing after {CARRIER_SECONDS:g} s: its ends are"
+                    f" {near['operstate']} and {far['operstate']}, its port at the hub {state}"
+                )
+            time.sleep(0.005)
+
+    def _link(self, device: str, namespace: str) -> Any:
+        """What the kernel says of an interface: ip-link(8)."""
+        show = ["ip", "-netns", namespace, "-json", "-details", "link", "show", "dev", device]
+        return json.loads(self.site.run(show).stdout)[0]
 
     def _ip(self, *commands: str, namespace: str = "") -> None:
         self.site.run(

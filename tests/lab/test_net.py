@@ -20,9 +20,8 @@ SILENCE = 0.4  # s without a packet: no more will come
 @pytest.fixture
 def net() -> Iterator[Network]:
     with Network() as network:
-        network.add_host("a")
-        network.add_host("b")
-        arrived(network.hosts["a"], network.hosts["b"], 1)  # they know their link addresses now
+        a, b = network.add_host("a"), network.add_host("b")
+        assert arrived(a, b, 1) == 1  # they know their link addresses now
         yield network
 
 
@@ -147,6 +146,16 @@ def test_impossible_faults_are_refused(net: Network) -> None:
         net.cut("z")
     with pytest.raises(LabError, match=r"choose 0\.\.100"):
         net.loss("a", 101)
+
+
+def test_a_cable_that_carries_nothing_is_an_error(
+    net: Network, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tests.lab.net.CARRIER_SECONDS", 0.2)
+    net.site.run(["ip", "-netns", net.hub.name, "link", "set", "dev", "hub", "down"])
+    with pytest.raises(LabError, match=r"cable of c carries nothing after 0\.2 s: .* disabled"):
+        net.add_host("c")
+    assert list(net.hosts) == ["a", "b"]
 
 
 def test_a_long_name_may_be_used(net: Network) -> None:

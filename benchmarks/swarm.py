@@ -23,6 +23,7 @@ from piccolo.agent.pki import Pki
 from piccolo.agent.pulser import Pulser
 from piccolo.agent.reporter import Reporter
 from piccolo.agent.session import Machine
+from piccolo.agent.workloads.service import Workloads
 from piccolo.core.address import Address, parse_address
 from piccolo.core.model import Facts, NodeRole, NodeType, Resources, Usage
 from piccolo.security.request import prepare
@@ -59,16 +60,18 @@ def _name(number: int) -> str:
     return f"sim{number:04d}"
 
 
-async def simulate(master: Address, number: int, pki: Pki, token: str) -> None:
+async def simulate(master: Address, data: Path, number: int, pki: Pki, token: str) -> None:
     """One agent, for ever."""
     name = _name(number)
+    node_id = hashlib.blake2b(name.encode(), digest_size=16).hexdigest()
     reporter, pulser = Reporter(None), Pulser()
+    workloads = Workloads(None, reporter, node_id, data / name)
     link = MasterLink(
         [master],
         Membership(name, NodeRole.SUB, NodeType.EMBEDDED, "wired", {}),
-        MemoryIdentity(hashlib.blake2b(name.encode(), digest_size=16).hexdigest()),
+        MemoryIdentity(node_id),
         Machine(
-            node_id=hashlib.blake2b(name.encode(), digest_size=16).hexdigest(),
+            node_id=node_id,
             facts=Facts(os="simulated"),
             resources=Resources(4, 1024, 16),
             sample=_usage,
@@ -78,18 +81,20 @@ async def simulate(master: Address, number: int, pki: Pki, token: str) -> None:
         pulser,
         pki,
         Enrolment(pki, token, ""),
+        workloads,
     )
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(pulser.run())
+        tasks.create_task(workloads.run())
         tasks.create_task(link.run())
 
 
-async def swarm(master: Address, pkis: list[Pki], token: str, seconds: float) -> None:
+async def swarm(master: Address, data: Path, pkis: list[Pki], token: str, seconds: float) -> None:
     """An agent for each of `pkis`, for `seconds` seconds."""
     try:
         async with asyncio.timeout(seconds), asyncio.TaskGroup() as tasks:
             for number, pki in enumerate(pkis):
-                tasks.create_task(simulate(master, number, pki, token))
+                tasks.create_task(simulate(master, data, number, pki, token))
     except TimeoutError:
         pass
 
@@ -107,7 +112,7 @@ def main() -> None:
     pkis = prepared(args.data, args.count)
     print(PREPARED, flush=True)
     token = os.environ.get("PICCOLO_TOKEN", "")
-    uvloop.run(swarm(parse_address(args.master, 50051), pkis, token, args.seconds))
+    uvloop.run(swarm(parse_address(args.master, 50051), args.data, pkis, token, args.seconds))
 
 
 if __name__ == "__main__":

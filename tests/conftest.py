@@ -29,7 +29,7 @@ pytest.register_assert_rewrite(
 # Marker → the commands that it stands for, besides what `_why_not` asks the kernel.
 COMMANDS = {
     "needs_root": ("ip", "nft", "mount", "nsenter"),
-    "needs_podman": ("podman", "conmon", "runc", "busybox"),
+    "needs_podman": ("podman", "conmon", "runc", "catatonit", "busybox"),
     "needs_etcd": ("etcd", "etcdctl"),
 }
 

@@ -1,4 +1,4 @@
-"""The generated sections of docs/workloads.md: keys, what is refused, what has no effect."""
+"""The generated sections of docs/workloads.md: keys, what is refused or has no effect, states."""
 
 from __future__ import annotations
 
@@ -11,9 +11,26 @@ from pydantic.fields import FieldInfo
 
 from piccolo.config.manifests.base import Ignored
 from piccolo.config.manifests.kinds import INSTEAD
+from piccolo.config.manifests.known import NOT_YET
 from piccolo.config.manifests.kubernetes import Deployment
 from piccolo.config.manifests.workload import WorkloadSpec
 from piccolo.config.units import format_duration
+from piccolo.core.rollup import State
+
+STATES: Mapping[State, str] = {
+    State.HELD: "Declared by a Package that no action has launched.",
+    State.PENDING: "A copy has no node, or its node is not ready. The message says why.",
+    State.WAITING: "For what it depends on.",
+    State.STARTING: "Images are fetched, containers started, or they are not ready yet.",
+    State.UPDATING: "Copies of an earlier generation are being replaced.",
+    State.RUNNING: "All copies are well.",
+    State.DEGRADED: "Some copies are well, or the only one is not well at present.",
+    State.CRASH_LOOP: "It ended three times in a row or more. It is started again, with pauses.",
+    State.ERROR: "It could not be made or started: the reason says why. It is tried again.",
+    State.COMPLETED: "It ended with exit code 0, and stays so.",
+    State.FAILED: "It ended otherwise, and stays so.",
+    State.STOPPING: "It is being deleted or stopped, and something of it is still there.",
+}
 
 # Whose keys stand in the table already.
 _SAME = {
@@ -98,6 +115,16 @@ def _kinds() -> str:
     return "\n".join(["| Kind | Instead |", "| --- | --- |", *rows])
 
 
+def _not_yet() -> str:
+    rows = [f"| `{'.'.join(map(str, p))}` | {why} |" for p, why in NOT_YET.items()]
+    return "\n".join(["| Key | Meanwhile |", "| --- | --- |", *rows])
+
+
+def _states() -> str:
+    rows = [f"| **{state}** | {STATES[state]} |" for state in State]
+    return "\n".join(["| State | Meaning |", "| --- | --- |", *rows])
+
+
 SECTIONS: Mapping[str, Callable[[], str]] = {
     "workload-keys": lambda: "\n".join(
         ["| Key | Default | Meaning |", "| --- | --- | --- |", *_keys(WorkloadSpec)]
@@ -105,4 +132,6 @@ SECTIONS: Mapping[str, Callable[[], str]] = {
     "kubernetes-refused": lambda: _by_reason(_refused(), "Instead, or why"),
     "kubernetes-ignored": lambda: _by_reason(_ignored(), "Why"),
     "kinds-instead": _kinds,
+    "not-yet": _not_yet,
+    "workload-states": _states,
 }

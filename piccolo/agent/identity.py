@@ -87,12 +87,14 @@ class Identity:
 def _read(path: Path) -> tuple[str, str]:
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
-        return str(found["node_id"]), str(found["cluster_id"])
+        node_id, cluster_id = str(found["node_id"]), str(found["cluster_id"])
+        f"{node_id}{cluster_id}".encode()  # JSON can say what no message can
+        return node_id, cluster_id
     except FileNotFoundError:
         return "", ""
     except OSError as error:
         raise Unavailable(f"cannot read {path}: {error.strerror}") from error
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise InvalidSpec(
             f"{path} is damaged ({error}); restore it, or delete it to join as a new node"
         ) from error

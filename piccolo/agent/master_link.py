@@ -21,6 +21,7 @@ from piccolo.agent.pulser import Pulser
 from piccolo.agent.renewal import Renewal
 from piccolo.agent.reporter import Reporter
 from piccolo.agent.session import Machine, Session, SessionEnded
+from piccolo.agent.workloads.service import Workloads
 from piccolo.core.address import Address
 from piccolo.core.backoff import pause
 from piccolo.core.errors import (
@@ -74,6 +75,7 @@ class MasterLink:
         pulser: Pulser,
         pki: Pki,
         enrolment: Enrolment,
+        workloads: Workloads,
     ) -> None:
         self._masters = list(masters)
         self._membership = membership
@@ -83,6 +85,7 @@ class MasterLink:
         self._pulser = pulser
         self._pki = pki
         self._enrolment = enrolment
+        self._workloads = workloads
         self._rejoined = False
         self._only_by_token = False
         self._refused = False
@@ -106,6 +109,8 @@ class MasterLink:
             except SessionEnded as ended:
                 if ended.final:
                     log.warning("%s; to join anew, start the agent with a new token", ended)
+                    if ended.reason == "Removed":
+                        await self._workloads.leave()
                     return
                 self._complain(str(ended))
             except NotFound as error:
@@ -212,6 +217,7 @@ class MasterLink:
             self._pulser,
             self._joined,
             Renewal(self._pki, self._enrolment, connection),
+            self._workloads,
         )
         await self._session.run()
 

@@ -1,5 +1,7 @@
 """The reporter: keeps a `Report` of the node's containers true, and tells of every change.
 
+What is said of instances comes from the supervisor, which learns here what the containers do.
+
 Changes come from the runtime's event stream; a slow full listing repairs what events missed. A
 runtime that is away, hangs or answers nonsense is a condition (`RuntimeReady`), not an error: the
 node stays usable, and the reporter keeps trying.
@@ -11,16 +13,19 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import aclosing
 
 from piccolo.core.backoff import pause
 from piccolo.core.errors import PiccoloError
+from piccolo.core.instances import InstanceStatus
 from piccolo.core.model import Condition, ContainerUsage
 from piccolo.core.report import Delta, Report
 from piccolo.runtime.base import Runtime
 
 log = logging.getLogger(__name__)
+
+Listener = Callable[[Delta, Condition | None], None]
 
 _RESYNC = 60.0  # s between two full listings
 _RETRY_CAP = 15.0  # s
@@ -45,7 +50,8 @@ class Reporter:
             else "not asked yet",
         )
         self.known = runtime is None  # whether `report` is what the runtime said, ever
-        self.listener: Callable[[Delta, Condition | None], None] | None = None
+        self.listener: Listener | None = None  # is told everything
+        self.observer: Listener | None = None  # is told what the runtime says
         self.looked = asyncio.Event()  # the runtime was asked once, whatever it said
         self._runtime = runtime
         if runtime is None:
@@ -104,6 +110,20 @@ class Reporter:
             log.debug("usage of the containers: %r", error)
             return []
 
+    def instances(
+        self, changed: Sequence[InstanceStatus] = (), removed: Sequence[str] = ()
+    ) -> None:
+        """What is to be said of instances from now on; and keys of which nothing more is."""
+        known = self.report.instances
+        delta = Delta(
+            instances=tuple(s for s in changed if known.get(s.key) != s),
+            removed_instances=tuple(key for key in removed if key in known),
+        )
+        if delta:
+            self.report.apply(delta)
+            if self.listener is not None:
+                self.listener(delta, None)
+
     def _apply(self, delta: Delta) -> None:
         if delta:
             self.report.apply(delta)
@@ -119,5 +139,6 @@ class Reporter:
         self._tell(Delta(), new)
 
     def _tell(self, delta: Delta, condition: Condition | None) -> None:
-        if self.listener is not None:
-            self.listener(delta, condition)
+        for listener in (self.listener, self.observer):
+            if listener is not None:
+                listener(delta, condition)

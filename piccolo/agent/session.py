@@ -21,6 +21,8 @@ from grpclib.const import Cardinality
 from piccolo.agent.pulser import Pulser
 from piccolo.agent.renewal import Renewal
 from piccolo.agent.reporter import Reporter
+from piccolo.agent.workload_sync import WorkloadSync
+from piccolo.agent.workloads.service import Workloads
 from piccolo.core.errors import PiccoloError, Unavailable
 from piccolo.core.liveness import PROFILES, LinkProfile
 from piccolo.core.model import Condition, Facts, Resources, Usage
@@ -71,6 +73,7 @@ class Session:
         pulser: Pulser,
         joined: Callable[[str], Awaitable[None]],
         renewal: Renewal,
+        workloads: Workloads,
     ) -> None:
         """`joined` is told the cluster's id."""
         self._connection = connection
@@ -79,6 +82,7 @@ class Session:
         self._pulser = pulser
         self._joined = joined
         self._renewal = renewal
+        self._workloads = WorkloadSync(workloads, self._queue)
         self._outgoing: asyncio.Queue[wire.AgentMessage] = asyncio.Queue()
         self._seq = 0
         self._acked = 0
@@ -116,11 +120,13 @@ class Session:
                     tasks.create_task(self._heartbeats(), name="heartbeats")
                     tasks.create_task(self._watch_link(), name="link watch")
                     tasks.create_task(self._renewal.run(), name="renewal")
+                    tasks.create_task(self._workloads.send_events(), name="events")
             except BaseExceptionGroup as group:
                 # What leaves the request is looked at: for a broken stream its status is raised.
                 raise first_of(group) from None
             finally:
                 self._reporter.listener = None
+                self._workloads.end(self._heard_at())
                 self._pulser.end()
 
     def _say_hello(self) -> int:
@@ -136,6 +142,7 @@ class Session:
                 resources=convert.resources_to_wire(machine.resources),
                 digest=report.digest,
                 containers=len(report.containers),
+                held=self._workloads.held(),
             )
         )
         return report.digest
@@ -157,6 +164,7 @@ class Session:
         else:
             self._told(Delta(), self._reporter.condition)
         self._reporter.listener = self._told
+        self._workloads.begin()
 
     # ---- sending ----
 
@@ -170,14 +178,15 @@ class Session:
 
     def _snapshot(self) -> None:
         if not self._reporter.known:  # "none" would be untrue; what the master has may be right
-            self._told(Delta(), self._reporter.condition)
+            instances = tuple(self._reporter.report.instances.values())
+            self._told(Delta(instances=instances), self._reporter.condition)
             return
+        report = self._reporter.report
         self._queue(
             snapshot=wire.StatusSnapshot(
-                containers=[
-                    convert.container_to_wire(c) for c in self._reporter.report.containers.values()
-                ],
+                containers=[convert.container_to_wire(c) for c in report.containers.values()],
                 conditions=[convert.condition_to_wire(self._reporter.condition)],
+                instances=[convert.instance_status_to_wire(s) for s in report.instances.values()],
             )
         )
 
@@ -187,6 +196,8 @@ class Session:
                 containers=[convert.container_to_wire(c) for c in delta.changed],
                 removed=list(delta.removed),
                 conditions=[convert.condition_to_wire(condition)] if condition else [],
+                instances=[convert.instance_status_to_wire(s) for s in delta.instances],
+                removed_instances=list(delta.removed_instances),
             )
         )
 
@@ -242,6 +253,7 @@ class Session:
                 containers=len(report.containers),
                 unknown=not self._reporter.known,
                 container_usage=self._container_usage,
+                desired_digest=self._workloads.digest,
                 round_trip_ms=(pacer.rtt or 0.0) * 1000 if pacer is not None else 0.0,
             )
         )
@@ -262,6 +274,12 @@ class Session:
             if outage and not silent:
                 self._beat_now.set()
             outage = silent
+
+    def _heard_at(self) -> float:
+        """When the master was heard last."""
+        pacer = self._pulser.pacer
+        now = time.monotonic()
+        return min(now, pacer.heard_at()) if pacer is not None else now
 
     # ---- receiving ----
 
@@ -286,6 +304,8 @@ class Session:
             "config": self._on_config,
             "goodbye": self._on_goodbye,
             "trust": self._renewal.trust,
+            "desired": self._workloads.on_desired,
+            "events_ack": self._workloads.on_events_ack,
         }
 
     def _on_ack(self, ack: wire.HeartbeatAck) -> None:

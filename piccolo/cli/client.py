@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime
 from typing import NoReturn, TypeVar
 
@@ -170,14 +170,62 @@ async def _connected(
     """A connection, and what may go wrong with it as our errors."""
     connection = await _dial(found, given, timeout)
     try:
-        yield Stub(connection.channel)
+        with _explained(connection, found):
+            yield Stub(connection.channel)
+    finally:
+        connection.close()
+
+
+@contextmanager
+def _explained(connection: Connection, found: Found) -> Iterator[None]:
+    try:
+        yield
     except _NETWORK_ERRORS as error:
         explained = connection.explain(error)
         if isinstance(explained, CertificateRefused):
             raise CertificateRefused(f"{explained}; {_own_fault(found)}") from error
         raise explained from error
-    finally:
-        connection.close()
+
+
+class Line:
+    """A connection that several calls share, made anew by `open` after it was lost.
+
+    Calls are to be made in `isolated` tasks: see there.
+    """
+
+    def __init__(self, given: Sequence[str] | None, context: str) -> None:
+        self._given = given
+        self._context = context
+        self._open: tuple[Connection, Found] | None = None
+        _warn_of_end(find(context))
+
+    async def open(self, timeout: float) -> None:
+        """Raises as `call`. The context is read anew: it may have been renewed meanwhile."""
+        self.close()
+        found = find(self._context)
+        self._open = await _dial(found, self._given, timeout), found
+
+    def close(self) -> None:
+        if self._open is not None:
+            self._open[0].close()
+        self._open = None
+
+    async def ask(self, make: Callable[[Stub], Awaitable[T]], timeout: float) -> T:
+        connection, found = self._opened()
+        with _explained(connection, found):
+            async with asyncio.timeout(timeout):
+                return await make(Stub(connection.channel))
+
+    async def stream(self, make: Callable[[Stub], AsyncIterator[T]]) -> AsyncGenerator[T, None]:
+        connection, found = self._opened()
+        with _explained(connection, found):
+            async for response in make(Stub(connection.channel)):
+                yield response
+        raise Unavailable(f"{connection.address} ended the watch")
+
+    def _opened(self) -> tuple[Connection, Found]:
+        assert self._open is not None, "open() comes first"
+        return self._open
 
 
 async def _dial(found: Found, given: Sequence[str] | None, timeout: float) -> Connection:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 app = typer.Typer(
     no_args_is_help=True,
     help="Show everything about one object.",
-    epilog="Example:  piccolo describe node n1",
+    epilog="Examples:  piccolo describe workload web   ·   piccolo describe node n1",
 )
 
 
@@ -41,6 +41,24 @@ def node(
     found, containers, events = client.call(master, timeout, fetch, context=context)
     assert found.node is not None
     _print(found.node, containers.containers, events.events)
+
+
+@app.command()
+def workload(
+    name: str,
+    context: ContextOption = "",
+    master: MasterOption = None,
+    timeout: TimeoutOption = 10.0,
+) -> None:
+    """Show a workload: what was asked for, what became of it, where, and its latest events."""
+    from piccolo.cli import client
+    from piccolo.cli.describe_workload import print_workload
+    from piccolo.rpc import wire
+
+    request = wire.GetWorkloadRequest(name=name)
+    print_workload(
+        client.call(master, timeout, lambda stub: stub.get_workload(request), context=context)
+    )
 
 
 def _print(node: wire.Node, containers: list[wire.Container], events: list[wire.Event]) -> None:

@@ -11,6 +11,7 @@ NOT_FOUND = 3
 UNREACHABLE = 4
 CONFLICT = 5
 DENIED = 6
+TIMED_OUT = 7
 INTERRUPTED = 130
 
 _OF: dict[type[e.PiccoloError], int] = {

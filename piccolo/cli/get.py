@@ -1,4 +1,4 @@
-"""`piccolo get`: lists of nodes, containers, events, certificates, and the topology."""
+"""`piccolo get`: lists of nodes, workloads, containers, events, certificates, and the topology."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from piccolo.cli.options import (
 app = typer.Typer(
     no_args_is_help=True,
     help="List what there is.",
-    epilog="Examples:  piccolo get nodes -w   ·   piccolo get containers --node n1 -o json",
+    epilog="Examples:  piccolo get workloads -w   ·   piccolo get containers --node n1 -o json",
 )
 
 
@@ -70,6 +70,59 @@ def node(
         dump(NODES.to_dict(reply.node), output)
     else:
         NODES.print([reply.node], reply.view, output)
+
+
+@app.command()
+def workloads(
+    selector: SelectorOption = "",
+    node: NodeOption = "",
+    output: OutputOption = Output.TABLE,
+    watch: WatchOption = False,
+    context: ContextOption = "",
+    master: MasterOption = None,
+    timeout: TimeoutOption = 10.0,
+) -> None:
+    """List what the cluster was told to run, and what became of it.
+
+    Example:  piccolo get workloads -w --node n1
+    """
+    from piccolo.cli import client
+    from piccolo.cli.kinds import WORKLOADS
+    from piccolo.rpc import wire
+
+    if watch:
+        WORKLOADS.follow(master, timeout, output, filter=selector, node=node, context=context)
+    request = wire.GetWorkloadsRequest(filter=selector, node=node)
+    reply = client.call(master, timeout, lambda stub: stub.get_workloads(request), context=context)
+    WORKLOADS.print(reply.workloads, reply.view, output, selector=selector)
+
+
+@app.command()
+def workload(
+    name: str,
+    output: OutputOption = Output.TABLE,
+    watch: WatchOption = False,
+    context: ContextOption = "",
+    master: MasterOption = None,
+    timeout: TimeoutOption = 10.0,
+) -> None:
+    """Show one workload; with -o json or yaml also its spec."""
+    from piccolo.cli import client
+    from piccolo.cli.kinds import WORKLOADS
+    from piccolo.cli.output import dump
+    from piccolo.cli.spec import spec_dict, spec_of
+    from piccolo.rpc import wire
+
+    if watch:
+        WORKLOADS.follow(master, timeout, output, names=[name], context=context)
+    request = wire.GetWorkloadRequest(name=name)
+    reply = client.call(master, timeout, lambda stub: stub.get_workload(request), context=context)
+    assert reply.workload is not None
+    if output in (Output.JSON, Output.YAML):
+        spec = spec_dict(spec_of(reply.spec))
+        dump({**WORKLOADS.to_dict(reply.workload), "spec": spec}, output)
+    else:
+        WORKLOADS.print([reply.workload], reply.view, output)
 
 
 @app.command()

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Generic, NoReturn, TypeVar
 
-from piccolo.cli import client, rows
+from piccolo.cli import client, rows, workload_rows
 from piccolo.cli.options import Output
 from piccolo.cli.output import Column, Table, print_list, to_text, warn_if_degraded
 from piccolo.rpc import wire
@@ -136,4 +136,12 @@ EVENTS = Kind(
     rows.event_dict,
     lambda e: e.id,
     "no events",
+)
+WORKLOADS = Kind(
+    wire.WatchKind.WORKLOAD,
+    lambda r: r.workload,
+    workload_rows.WORKLOAD_COLUMNS,
+    workload_rows.workload_dict,
+    lambda w: w.name,
+    "no workloads; to declare some: piccolo apply -f FILE",
 )

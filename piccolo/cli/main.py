@@ -14,7 +14,22 @@ from typing import Annotated, NoReturn
 import typer
 
 from piccolo import __version__
-from piccolo.cli import audit, ca, describe, doctor, exit_codes, get, nodes, secret, token, top
+from piccolo.cli import (
+    apply,
+    audit,
+    ca,
+    delete,
+    describe,
+    doctor,
+    exit_codes,
+    get,
+    history,
+    nodes,
+    restart,
+    secret,
+    token,
+    top,
+)
 from piccolo.cli import context as contexts
 from piccolo.cli import validate as documents
 from piccolo.cli.options import ContextOption, MasterOption, Output, OutputOption, TimeoutOption
@@ -30,7 +45,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
     help="PICCOLO runs 2 to 10 embedded Linux machines as one cluster.",
-    epilog="First steps:  piccolo master  ·  piccolo token create  ·  piccolo get nodes -w",
+    epilog="First steps:  piccolo master  ·  piccolo token create  ·  piccolo apply -f FILE",
 )
 
 
@@ -42,6 +57,12 @@ def _version(asked: bool) -> None:
 
 app.command(rich_help_panel="Roles")(master)
 app.command(rich_help_panel="Roles")(agent)
+app.command()(apply.apply)
+app.command()(apply.diff)
+app.add_typer(delete.app, name="delete", cls=Verbs)
+app.add_typer(restart.app, name="restart", cls=Verbs)
+app.add_typer(history.history_app, name="history", cls=Verbs)
+app.add_typer(history.rollback_app, name="rollback", cls=Verbs)
 app.add_typer(get.app, name="get", cls=Verbs)
 app.add_typer(describe.app, name="describe", cls=Verbs)
 app.add_typer(top.app, name="top", cls=Verbs)

@@ -70,6 +70,53 @@ TimeoutOption = Annotated[
         "--timeout", metavar="SECONDS", help="How long to wait for an answer.", callback=_patience
     ),
 ]
+FilesOption = Annotated[
+    list[str],
+    typer.Option(
+        "-f",
+        "--file",
+        metavar="FILE|DIR|-",
+        help="A file, a directory (its *.yaml, *.yml and *.json), or - for standard input. May be "
+        "given several times; what is given is one whole.",
+    ),
+]
+
+
+def _wait_time(text: str) -> str:
+    seconds_of("--timeout", text)
+    return text
+
+
+def seconds_of(option: str, text: str) -> float:
+    """Raises `InvalidSpec`, naming the option, for what is no duration of more than 0 s."""
+    from piccolo.config.units import parse_duration
+
+    try:
+        return _patience(parse_duration(text))
+    except InvalidSpec as error:
+        raise InvalidSpec(f"{option}: {str(error).removeprefix(f'{option}: ')}") from None
+
+
+WaitOption = Annotated[
+    bool,
+    typer.Option(
+        "--wait/--no-wait",
+        help="Wait until all is as asked; exit code 1 when something failed, 7 when it took too "
+        "long. The cluster goes on by itself either way.",
+    ),
+]
+WaitTimeOption = Annotated[
+    str,
+    typer.Option(
+        "--timeout",
+        metavar="DURATION",
+        help="How long to wait at most: 90s, 5m, 1h.",
+        callback=_wait_time,
+    ),
+]
+DryRunOption = Annotated[
+    bool, typer.Option("--dry-run", help="Change nothing: print what would change, and the plan.")
+]
 LogLevelOption = Annotated[
     str | None, typer.Option("--log-level", help="debug, info, warning or error.")
 ]

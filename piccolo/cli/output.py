@@ -32,16 +32,17 @@ def age(then: datetime | None, now: datetime | None = None) -> str:
     """How long ago, in at most two units: 45s, 3m12s, 2h5m, 4d3h."""
     if then is None:
         return "-"
-    seconds = max(0, int(((now or datetime.now(UTC)) - then).total_seconds()))
-    for size, unit, small, sub in (
-        (86400, "d", 3600, "h"),
-        (3600, "h", 60, "m"),
-        (60, "m", 1, "s"),
-    ):
-        if seconds >= size:
-            rest = seconds % size // small
-            return f"{seconds // size}{unit}{rest}{sub}" if rest else f"{seconds // size}{unit}"
-    return f"{seconds}s"
+    return age_of(((now or datetime.now(UTC)) - then).total_seconds())
+
+
+def age_of(seconds: float) -> str:
+    """A time span, likewise."""
+    whole = max(0, int(seconds))
+    for size, unit, small, sub in _UNITS:
+        if whole >= size:
+            rest = whole % size // small
+            return f"{whole // size}{unit}{rest}{sub}" if rest else f"{whole // size}{unit}"
+    return f"{whole}s"
 
 
 def size(number: float) -> str:
@@ -117,7 +118,8 @@ def print_list(
 
 
 def clean(text: str) -> str:
-    """No control characters: a name from elsewhere must not drive the terminal."""
+    """One line, no control characters: a name from elsewhere must not drive the terminal."""
+    text = " | ".join(text.splitlines())
     return "".join(c if c.isprintable() else "�" for c in text) or "-"
 
 

@@ -13,6 +13,10 @@ def time_text(value: datetime | None) -> str | None:
     return value.isoformat(timespec="milliseconds").replace("+00:00", "Z") if value else None
 
 
+def local_text(value: datetime | None) -> str:
+    return value.astimezone().strftime("%Y-%m-%d %H:%M:%S") if value else ""
+
+
 def _word(enum: Any) -> str:
     return (enum.name or "unspecified").lower().replace("_", "-") if enum else "unspecified"
 
@@ -214,13 +218,9 @@ def container_dict(c: wire.Container) -> dict[str, Any]:
 _EVENT_COLOUR = {wire.Severity.WARNING: "yellow", wire.Severity.ERROR: "red"}
 
 
-def _local(value: datetime | None) -> str:
-    return value.astimezone().strftime("%Y-%m-%d %H:%M:%S") if value else ""
-
-
 EVENT_COLUMNS: list[Column[wire.Event]] = [
     Column("AGE", lambda e: age(e.time), volatile=True),
-    Column("TIME", lambda e: _local(e.time), wide=True),
+    Column("TIME", lambda e: local_text(e.time), wide=True),
     Column(
         "LEVEL", lambda e: _word(e.severity), colour=lambda e: _EVENT_COLOUR.get(e.severity, "")
     ),

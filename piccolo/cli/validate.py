@@ -7,21 +7,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from piccolo.cli.options import Output, OutputOption
+from piccolo.cli.options import FilesOption, Output, OutputOption
 
 if TYPE_CHECKING:
     from piccolo.config.manifests.reading import Finding, Found, Reading
-
-FilesOption = Annotated[
-    list[str],
-    typer.Option(
-        "-f",
-        "--file",
-        metavar="FILE|DIR|-",
-        help="A file, a directory (its *.yaml, *.yml and *.json), or - for standard input. May be "
-        "given several times; what is given is one whole.",
-    ),
-]
 
 
 def validate(files: FilesOption, output: OutputOption = Output.TABLE) -> None:

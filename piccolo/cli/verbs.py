@@ -15,8 +15,15 @@ HINTS = {
     "config": "piccolo context",
     "containers": "piccolo get containers",
     "create": "piccolo token create, piccolo context create",
-    "delete": "piccolo remove node NAME, piccolo secret delete NAME",
+    "delete node": "piccolo remove node NAME",
+    "delete nodes": "piccolo remove node NAME",
+    "delete secret": "piccolo secret delete NAME",
+    "deploy": "piccolo apply -f FILE",
+    "edit": "change the document, then piccolo apply -f FILE",
     "events": "piccolo get events",
+    "exec": "podman exec, on the node",
+    "get deployments": "piccolo get workloads",
+    "get pods": "piccolo get workloads",
     "get contexts": "piccolo context list",
     "get secret": "piccolo secret list",
     "get secrets": "piccolo secret list",
@@ -30,13 +37,22 @@ HINTS = {
     "nodes": "piccolo get nodes",
     "ps": "piccolo get containers",
     "renew": "piccolo context renew",
+    "remove workload": "piccolo delete workload NAME",
     "revoke": "piccolo token revoke ID, piccolo context revoke NAME",
-    "rm": "piccolo remove node NAME",
+    "rm": "piccolo delete workload NAME, piccolo remove node NAME",
+    "rollout": "piccolo history workload NAME, piccolo rollback workload NAME",
+    "run": "piccolo apply -f FILE",
+    "scale": "write replicas into the document, then piccolo apply -f FILE",
     "secret get": "piccolo secret list, for names and keys: values are never shown again",
     "secret show": "piccolo secret list, for names and keys: values are never shown again",
+    "start": "piccolo apply -f FILE",
+    "stop": "piccolo delete workload NAME",
     "tokens": "piccolo token list",
+    "undo": "piccolo rollback workload NAME",
     "unlabel": "piccolo label node NAME KEY-",
     "up": "piccolo master, piccolo agent",
+    "workload": "piccolo get workloads",
+    "workloads": "piccolo get workloads",
 }
 _BEHIND = ("--context", "--master", "--timeout", "--output", "-o", "--watch", "-w")
 
@@ -64,6 +80,10 @@ class Verbs(typer.core.TyperGroup):
         except Exception as error:  # typer has its own UsageError, where it does not tell
             group = ctx.command_path.partition(" ")[2]
             hint = HINTS.get(f"{group} {args[0].lower()}".strip()) if args else None
-            if hint and hasattr(error, "message"):
-                error.message = f'there is no "{args[0]}" here. Try: {hint}'
+            if hasattr(error, "message"):
+                if hint:
+                    error.message = f'there is no "{args[0]}" here. Try: {hint}'
+                elif group:  # of the verbs at the top there are too many
+                    shown = (name for name, c in self.commands.items() if not c.hidden)
+                    error.message += f" {ctx.command_path} knows: {', '.join(sorted(shown))}."
             raise

@@ -24,11 +24,11 @@ from dataclasses import dataclass, field
 
 import yaml
 
+from piccolo.config.text_file import MAX_BYTES as MAX_BYTES
 from piccolo.config.yaml_errors import reworded
 from piccolo.core.errors import InvalidSpec
 from piccolo.core.words import show
 
-MAX_BYTES = 1 << 20  # of one text; a node.yaml of 1,000 nodes has about 150 kB
 MAX_EVENTS = 150_000  # keys, values, beginnings and ends; 1,000 nodes have about 20,000
 MAX_DEPTH = 64  # levels of lists and mappings in each other
 MAX_ALIAS_EXPANSION = 100_000  # values and characters, over all aliases of a text

@@ -48,16 +48,24 @@ Secrets = Mapping[str, str]  # base64 by "SECRET/KEY"
 
 
 def pod_hash(workload: Workload, secrets: Secrets, restarts: int) -> str:
-    """Of all that can only be changed by making the containers anew."""
+    """Of all that can only be changed by making the containers anew: SPEC-SECRETS-RESTARTS."""
+    spec = spec_hash(workload)
+    return f"{spec}-{_digest([spec, secrets])}-{restarts}"
+
+
+def spec_hash(workload: Workload) -> str:
+    """The part of `pod_hash` that the workload alone decides."""
     pod = _Pod(
         tuple(map(_made, workload.containers)),
         tuple(map(_made, workload.init_containers)),
         workload.labels,
         workload.network,
-        secrets,
-        restarts,
     )
-    return blake2b(plain.encode(pod), digest_size=12).hexdigest()
+    return _digest(pod)
+
+
+def _digest(value: object) -> str:
+    return blake2b(plain.encode(value), digest_size=8).hexdigest()
 
 
 def _made(container: Container) -> Container:
@@ -71,8 +79,6 @@ class _Pod:
     init_containers: tuple[Container, ...]
     labels: Mapping[str, str]
     network: Network
-    secrets: Mapping[str, str]
-    restarts: int
 
 
 def sync_digest(key: str, spec: bytes, secrets: Secrets) -> int:

@@ -8,6 +8,7 @@ are ignored: so an older side can read what a newer one wrote.
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, Field, fields, is_dataclass
 from datetime import datetime
@@ -17,13 +18,17 @@ from types import NoneType, UnionType
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from piccolo.core.errors import InvalidSpec
+from piccolo.core.words import show
 
 T = TypeVar("T")
 
 
 def encode(value: object) -> bytes:
     """Compact JSON with sorted keys: the same value always gives the same bytes."""
-    text = json.dumps(to_plain(value), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    plain = to_plain(value)
+    text = json.dumps(
+        plain, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
+    )
     return text.encode()
 
 
@@ -32,8 +37,10 @@ def decode(cls: type[T], data: bytes, what: str) -> T:
     try:
         found: T = _build(cls, json.loads(data))
         return found
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+    except (ValueError, TypeError) as error:
         raise InvalidSpec(f"{what} is no {cls.__name__}: {error}") from error
+    except RecursionError:
+        raise InvalidSpec(f"{what} is no {cls.__name__}: it is nested too deeply") from None
 
 
 def to_plain(value: object) -> Any:
@@ -73,23 +80,46 @@ def _build(expected: Any, found: Any) -> Any:
     if origin is tuple:
         return tuple(_build(get_args(expected)[0], item) for item in _of(list, found))
     if origin is not None:  # a mapping
-        return {str(k): _build(get_args(expected)[1], v) for k, v in _of(dict, found).items()}
+        return {_of(str, k): _build(get_args(expected)[1], v) for k, v in _of(dict, found).items()}
     if is_dataclass(expected) and isinstance(expected, type):
-        types = _types(expected)
-        given = _of(dict, found)
-        return expected(**{k: _build(types[k], v) for k, v in given.items() if k in types})
+        return expected(**_arguments(expected, _of(dict, found)))
     if issubclass(expected, Enum):
-        return expected(found)
+        return _member(expected, found)
     if expected is datetime:
-        return datetime.fromisoformat(found)
+        return datetime.fromisoformat(_of(str, found))
     if expected is float:
-        return float(_of(int | float, found))
+        return _finite(_of(int | float, found))
     return _of(expected, found)
+
+
+def _arguments(cls: type, found: Mapping[str, Any]) -> dict[str, Any]:
+    built = {}
+    for name, expected in _types(cls).items():
+        if name in found:
+            try:
+                built[name] = _build(expected, found[name])
+            except (ValueError, TypeError) as error:
+                raise ValueError(f"{name}: {error}") from None
+    return built
+
+
+def _member(cls: type[Enum], found: Any) -> Enum:
+    try:
+        return cls(found)
+    except ValueError:
+        raise ValueError(f"{show(found)} is no {cls.__name__}") from None
+
+
+def _finite(found: float) -> float:
+    if abs(found) > sys.float_info.max or found != found:  # of JSON, Python takes NaN and 1e999
+        raise ValueError("a number is too large, or is none")
+    return float(found)
 
 
 def _of(expected: Any, found: Any) -> Any:
     if not isinstance(found, expected) or (isinstance(found, bool) and expected is not bool):
-        raise TypeError(
-            f"{str(found)[:40]!r} is not of type {getattr(expected, '__name__', expected)}"
-        )
+        wanted = getattr(expected, "__name__", expected)
+        raise TypeError(f"{show(found)} is not of type {wanted}")
+    if isinstance(found, str) and not found.isascii():
+        found.encode()  # JSON can say lone surrogates, which nothing else takes
     return found

@@ -16,6 +16,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from piccolo.core.errors import InvalidSpec
+from piccolo.core.words import show
 
 _TERM = re.compile(
     r"(?P<absent>!)?(?P<key>\.?[A-Za-z0-9](?:[-A-Za-z0-9_./]*[A-Za-z0-9])?)"
@@ -59,7 +60,8 @@ def _parse_term(text: str, fields: frozenset[str]) -> _Term:
     match = _TERM.fullmatch(text)
     if match is None or (match["absent"] and match["op"]):
         raise InvalidSpec(
-            f'selector term "{text}" is not understood; write key=value, key!=value, key or !key'
+            f"selector term {show(text)} is not understood; write key=value, key!=value, key or"
+            " !key"
         )
     key = match["key"]
     if key.startswith(".") and key[1:] not in fields:
@@ -75,11 +77,11 @@ def check_labels(labels: Mapping[str, str]) -> None:
     for key, value in labels.items():
         if not _LABEL_KEY.fullmatch(key):
             raise InvalidSpec(
-                f'label key "{key}" is not valid: letters, digits, "-", "_" and "." (at most 63),'
-                ' optionally behind a "domain/"'
+                f'label key {show(key)} is not valid: letters, digits, "-", "_" and "." (at most'
+                ' 63), optionally behind a "domain/"'
             )
         if not _LABEL_VALUE.fullmatch(value):
             raise InvalidSpec(
-                f'label {key}: value "{value}" is not valid: at most 63 letters, digits, "-", "_"'
-                ' and ".", beginning and ending with a letter or digit'
+                f'label {key}: value {show(value)} is not valid: at most 63 letters, digits, "-",'
+                ' "_" and ".", beginning and ending with a letter or digit'
             )

@@ -11,9 +11,12 @@ from piccolo import __version__
 from piccolo.core.access import Principal, Role
 from piccolo.core.model import Node, NodeStatus, Severity
 from piccolo.master.access_control import AccessControl
+from piccolo.master.action_controller import ActionController
+from piccolo.master.agent_events import AgentEvents
 from piccolo.master.audit_trail import AuditTrail
 from piccolo.master.certificates import Certificates
 from piccolo.master.clock import Clock
+from piccolo.master.desired_state import DesiredState
 from piccolo.master.event_log import EventLog
 from piccolo.master.monitoring_server import MonitoringServer
 from piccolo.master.node_manager import NodeManager
@@ -22,6 +25,7 @@ from piccolo.master.reports import Reports
 from piccolo.master.sessions import Session, Sessions
 from piccolo.master.state_manager import StateManager
 from piccolo.master.tokens import Tokens
+from piccolo.master.workload_manager import WorkloadManager
 from piccolo.rpc import wire
 
 
@@ -45,6 +49,10 @@ class Cluster:
     tokens: Tokens
     audit: AuditTrail
     access: AccessControl
+    workloads: WorkloadManager
+    actions: ActionController
+    desired: DesiredState
+    agent_events: AgentEvents
     started_at: datetime
     addresses: tuple[str, ...] = ()  # these three are known once it listens
     listens_everywhere: bool = False

@@ -40,11 +40,13 @@ class EventLog:
         reason: str,
         message: str,
         node_name: str = "",
-    ) -> None:
+        time: datetime | None = None,
+    ) -> str:
+        """`time`: when it happened, if that was not now. Returns the event's key."""
         key = keys.event(self._next)
         event = Event(
             key.removeprefix(keys.EVENT),
-            self._clock.utc(),
+            time or self._clock.utc(),
             severity,
             kind,
             subject,
@@ -57,6 +59,7 @@ class EventLog:
         self._state.observe(key, event)
         log.log(_LEVEL[severity], "%s %s: %s: %s", kind, subject, reason, message)
         self._trim()
+        return key
 
     def _trim(self) -> None:
         age = timedelta(seconds=self.retention.events_max_age)

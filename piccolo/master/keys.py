@@ -1,26 +1,36 @@
 """Where things stand in the store.
 
-======================  =======================================  ===========
-key                     value                                    kept
-======================  =======================================  ===========
-node/ID                 `model.Node`                             on disk
-node-status/ID          `model.NodeStatus`                       on disk
-node-live/ID            `model.NodeLive`                         in memory
-container/ID/CONTAINER  `model.Container`                        on disk
-usage/ID                tuple of `model.ContainerUsage`          in memory
-event/NUMBER            `model.Event`, in the order they came    on disk
-topology                `model.Topology`                         on disk
-master                  `MasterRecord`                           on disk
-secret/NAME             `model.Secret`, always encrypted         on disk
-heartbeats              time of the last heartbeat, by node ID   now and then
-token/ID                `model.Token`                            on disk
-certificate/ROLE/NAME/…  `model.Certificate`, by its serial      on disk
-authorities             `model.Authorities`                      on disk
-audit-head              `audit.Head`                             on disk
-======================  =======================================  ===========
+==========================  =======================================  ===========
+key                         value                                    kept
+==========================  =======================================  ===========
+node/ID                     `model.Node`                             on disk
+node-status/ID              `model.NodeStatus`                       on disk
+node-live/ID                `model.NodeLive`                         in memory
+container/ID/CONTAINER      `model.Container`                        on disk
+usage/ID                    tuple of `model.ContainerUsage`          in memory
+event/NUMBER                `model.Event`, in the order they came    on disk
+topology                    `model.Topology`                         on disk
+master                      `MasterRecord`                           on disk
+secret/NAME                 `model.Secret`, always encrypted         on disk
+heartbeats                  time of the last heartbeat, by node ID   now and then
+token/ID                    `model.Token`                            on disk
+certificate/ROLE/NAME/…     `model.Certificate`, by its serial       on disk
+authorities                 `model.Authorities`                      on disk
+audit-head                  `audit.Head`                             on disk
+workload/NAME               `declared.Declared`                      on disk
+workload-history/NAME/N     `declared.Past`, of generation N         on disk
+assignment/ID/KEY           `declared.Assignment`                    on disk
+instance/ID/KEY             `instances.InstanceStatus`               on disk
+unplaced/NAME               `Unplaced`                               in memory
+agent-events/ID             `AgentStream`                            on disk
+changeset                   `Marker`                                 on disk
+changeset/ID/N              a part of a large commit                 on disk
+==========================  =======================================  ===========
 
-A key is either committed (node, topology, master, token, certificate, authorities, secret) or
-observed (all others), never both: so an
+ID is that of a node, but for events, tokens and changesets; KEY is that of an instance.
+
+A key is either committed (node, topology, master, token, certificate, authorities, secret,
+workload, workload-history, assignment, changeset) or observed (all others), never both: so an
 observation can never undo what somebody was promised, nor the other way round.
 """
 
@@ -31,7 +41,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from piccolo.core import audit, model
+from piccolo.core import audit, declared, instances, model
 from piccolo.store.seals import SECRETS
 
 NODE = "node/"
@@ -49,6 +59,13 @@ AUTHORITIES = "authorities"
 SECRET = SECRETS  # the folder that `store.seals` encrypts in any case
 AUDIT_HEAD = "audit-head"
 ALL_OF_NODES = "node"  # the prefix of the three
+WORKLOAD = "workload/"
+HISTORY = "workload-history/"
+ASSIGNMENT = "assignment/"
+INSTANCE = "instance/"
+UNPLACED = "unplaced/"
+AGENT_EVENTS = "agent-events/"
+CHANGESET = "changeset"
 
 FORMAT = 1
 
@@ -60,6 +77,32 @@ class MasterRecord:
     format: int  # of the store's content
     cluster_id: str
     epoch: int  # how often a master started on this store: the upper half of each generation
+
+
+@dataclass(frozen=True, slots=True)
+class AgentStream:
+    """How far an agent's events were taken in: those of `stream` up to `seq`."""
+
+    stream: str
+    seq: int
+
+
+@dataclass(frozen=True, slots=True)
+class Unplaced:
+    """Why the last plan found no place for a copy of a workload, as it was declared then."""
+
+    reason: str
+    generation: int
+    restarts: int
+
+
+@dataclass(frozen=True, slots=True)
+class Marker:
+    """What stands under `CHANGESET`: see `master.changeset`. Without `id`: nothing is under way."""
+
+    id: str = ""
+    parts: int = 0
+    digest: str = ""  # of all parts together
 
 
 def node(node_id: str) -> str:
@@ -106,6 +149,53 @@ def secret(name: str) -> str:
     return f"{SECRET}{name}"
 
 
+def workload(name: str) -> str:
+    return f"{WORKLOAD}{name}"
+
+
+def history(name: str) -> str:
+    return f"{HISTORY}{name}/"
+
+
+def past(name: str, generation: int) -> str:
+    return f"{history(name)}{generation:010d}"
+
+
+def assignments(node_id: str) -> str:
+    return f"{ASSIGNMENT}{node_id}/"
+
+
+def assignment(node_id: str, instance_key: str) -> str:
+    return f"{assignments(node_id)}{instance_key}"
+
+
+def instances_of(node_id: str) -> str:
+    return f"{INSTANCE}{node_id}/"
+
+
+def instance(node_id: str, instance_key: str) -> str:
+    return f"{instances_of(node_id)}{instance_key}"
+
+
+def unplaced(name: str) -> str:
+    return f"{UNPLACED}{name}"
+
+
+def agent_events(node_id: str) -> str:
+    return f"{AGENT_EVENTS}{node_id}"
+
+
+def changeset_part(changeset_id: str, number: int) -> str:
+    return f"{CHANGESET}/{changeset_id}/{number:04d}"
+
+
+def workload_of(key: str) -> str:
+    """Whose assignment or instance stands under `key`; empty: it is something else."""
+    if not key.startswith((ASSIGNMENT, INSTANCE)):
+        return ""
+    return key[key.rfind("/") + 1 :].rpartition(".")[0]
+
+
 def group_of(key: str) -> str:
     """The folder a key lies in, "" or ending in a slash."""
     return key[: key.rfind("/") + 1]
@@ -124,13 +214,22 @@ _TYPES: dict[str, Any] = {
     SECRET: model.Secret,
     AUDIT_HEAD: audit.Head,
     HEARTBEATS: Mapping[str, datetime],
+    WORKLOAD: declared.Declared,
+    UNPLACED: Unplaced,
+    AGENT_EVENTS: AgentStream,
+    CHANGESET: Marker,
+}
+_TYPES_BELOW: dict[str, Any] = {
+    CONTAINER: model.Container,
+    CERTIFICATE: model.Certificate,
+    HISTORY: declared.Past,
+    ASSIGNMENT: declared.Assignment,
+    INSTANCE: instances.InstanceStatus,
 }
 
 
 def type_of(key: str) -> Any:
     """The type of what stands under `key`; None: it is not ours."""
-    if key.startswith(CONTAINER):
-        return model.Container
-    if key.startswith(CERTIFICATE):
-        return model.Certificate
+    if found := _TYPES_BELOW.get(key[: key.find("/") + 1]):
+        return found
     return _TYPES.get(group_of(key) or key)

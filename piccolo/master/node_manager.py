@@ -221,6 +221,9 @@ class NodeManager:
         last = replace(status, state=step(status.state, Trigger.REMOVED), reason="Removed")
         for container in self._state.containers(node.id):
             self._state.observe(keys.container(node.id, container.id), None)
+        for instance in list(self._state.group(keys.instances_of(node.id))):
+            self._state.observe(instance, None)
+        self._state.observe(keys.agent_events(node.id), None)
         self._state.observe(keys.status(node.id), None)
         self._state.observe(keys.live(node.id), None, durable=False)
         self._state.observe(keys.usage(node.id), None, durable=False)

@@ -1,4 +1,4 @@
-"""What agents report of their containers, taken in and kept in step (C1, S4).
+"""What agents report of their containers and instances, taken in and kept in step (C1, S4).
 
 The master holds one `Report` per node, rebuilt from the store at its start. Deltas and snapshots
 are applied to it, and only what differs is written.
@@ -6,6 +6,9 @@ are applied to it, and only what differs is written.
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
+from piccolo.core.instances import InstanceStatus
 from piccolo.core.model import Container, ContainerUsage
 from piccolo.core.report import Delta, Report
 from piccolo.master import keys
@@ -20,12 +23,22 @@ class Reports:
     def of(self, node_id: str) -> Report:
         report = self._by_node.get(node_id)
         if report is None:
-            report = self._by_node[node_id] = Report(self._state.containers(node_id))
+            instances = self._state.group(keys.instances_of(node_id)).values()
+            report = Report(self._state.containers(node_id), instances)
+            self._by_node[node_id] = report
         return report
 
-    def snapshot(self, node_id: str, containers: tuple[Container, ...]) -> None:
-        """All containers of the node, replacing what was known."""
+    def snapshot(
+        self,
+        node_id: str,
+        containers: tuple[Container, ...],
+        instances: tuple[InstanceStatus, ...] | None = None,
+    ) -> None:
+        """All containers and instances of the node, replacing what was known; of instances nothing
+        may have been said."""
         self.delta(node_id, self.of(node_id).difference(containers))
+        if instances is not None:
+            self.delta(node_id, self.of(node_id).instance_difference(instances))
 
     def delta(self, node_id: str, delta: Delta) -> None:
         report = self.of(node_id)
@@ -35,7 +48,21 @@ class Reports:
         for container_id in delta.removed:
             if container_id in report.containers:
                 self._state.observe(keys.container(node_id, container_id), None)
+        for status in delta.instances:
+            if report.instances.get(status.key) != status:
+                self._state.observe(keys.instance(node_id, status.key), status)
+        for key in delta.removed_instances:
+            if key in report.instances:
+                self._state.observe(keys.instance(node_id, key), None)
         report.apply(delta)
+
+    def keep_instances(self, node_id: str, held: Collection[str]) -> None:
+        """Forget all other instances: what the agent still has of them it is about to say.
+
+        A snapshot would do the same, but an agent whose runtime does not answer has none.
+        """
+        gone = tuple(key for key in self.of(node_id).instances if key not in held)
+        self.delta(node_id, Delta(removed_instances=gone))
 
     def usage(self, node_id: str, usage: tuple[ContainerUsage, ...]) -> None:
         self._state.observe(keys.usage(node_id), usage, durable=False)

@@ -49,6 +49,11 @@ class Session:
         except asyncio.QueueFull:
             self.end()
 
+    @property
+    def backlog(self) -> int:
+        """How many messages wait for the agent to take them."""
+        return self._outgoing.qsize()
+
     async def next_outgoing(self) -> wire.MasterMessage:
         return await self._outgoing.get()
 

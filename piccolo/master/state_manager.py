@@ -10,15 +10,21 @@ history. Two ways to change something, chosen by what may be lost:
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections import defaultdict, deque
 from collections.abc import AsyncGenerator, Iterator, Mapping
 from contextlib import aclosing
 from typing import Any, TypeVar
 
+from piccolo.core.declared import Assignment, Declared, Past
 from piccolo.core.errors import Compacted, InvalidSpec, NotFound
-from piccolo.core.model import Container, ContainerUsage, Node, NodeLive, NodeStatus
+from piccolo.core.instances import InstanceStatus
+from piccolo.core.model import Container, ContainerUsage, Node, NodeLive, NodeStatus, Secret
 from piccolo.master import keys
+from piccolo.master.changeset import Changesets, fits
+from piccolo.master.keys import AgentStream
+from piccolo.master.turns import Turns
 from piccolo.store import codec
 from piccolo.store.base import Change, Condition, Delete, Put
 from piccolo.store.mirror import MirroredStore
@@ -35,18 +41,27 @@ class StateManager:
         self._store = store
         self._objects: dict[str, dict[str, Any]] = defaultdict(dict)  # by group, then by key
         self._revisions: dict[str, int] = {}  # also of what was deleted, until that is `_followed`
+        self._of_workloads: dict[str, set[str]] = defaultdict(set)  # keys, by workload
         self._graves: deque[tuple[int, str]] = deque()
+        self._changesets = Changesets(store)
+        self._turns = Turns()
         self._followed = 0  # changes up to this revision are all taken in
 
     async def load(self) -> None:
         """Take in all that the store holds. Raises `InvalidSpec` for what cannot be read."""
+        await self._changesets.recover()
         snapshot = await self._store.list("")
         for entry in snapshot.entries:
             self._take(Change(entry.key, entry.value, entry.revision))
         self._followed = snapshot.revision
 
     async def run(self) -> None:
-        """Follow changes that others made to the store."""
+        """Follow changes that others made to the store, and complete what was too large for it."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._changesets.run(), name="changesets")
+            tasks.create_task(self._follow_for_ever(), name="changes of others")
+
+    async def _follow_for_ever(self) -> None:
         while True:
             try:
                 await self._follow_others()
@@ -94,11 +109,21 @@ class StateManager:
     def _put(self, key: str, value: Any, revision: int) -> None:
         group = self._objects[keys.group_of(key)]
         self._revisions[key] = revision
+        if workload := keys.workload_of(key):
+            self._index(workload, key, there=value is not None)
         if value is None:
             group.pop(key, None)
             self._graves.append((revision, key))
         else:
             group[key] = value
+
+    def _index(self, workload: str, key: str, *, there: bool) -> None:
+        if there:
+            self._of_workloads[workload].add(key)
+        elif workload in self._of_workloads:
+            self._of_workloads[workload].discard(key)
+            if not self._of_workloads[workload]:
+                del self._of_workloads[workload]
 
     @property
     def store(self) -> MirroredStore:
@@ -154,6 +179,50 @@ class StateManager:
         found: tuple[ContainerUsage, ...] = self._objects[keys.USAGE].get(keys.usage(node_id), ())
         return found
 
+    def declared(self) -> dict[str, Declared]:
+        """What is to run, by name, in the order of the names; also what is being deleted."""
+        found: dict[str, Declared] = self._objects[keys.WORKLOAD]
+        return {d.workload.name: d for _, d in sorted(found.items())}
+
+    def workload(self, name: str) -> Declared | None:
+        return self.get(keys.workload(name), Declared)
+
+    def history(self, name: str) -> list[Past]:
+        """The generations before the current one that are kept, oldest first."""
+        return [past for _, past in self._sorted_below(keys.history(name))]
+
+    def assignments(self, node_id: str = "") -> list[Assignment]:
+        """Of one node, or all, in the order of nodes and keys."""
+        prefix = keys.assignments(node_id) if node_id else keys.ASSIGNMENT
+        return [assignment for _, assignment in self._sorted_below(prefix)]
+
+    def copies(self, name: str) -> tuple[list[Assignment], dict[tuple[str, str], InstanceStatus]]:
+        """The assignments of one workload, and what is seen of it, as `seen` has it."""
+        there = self._of_workloads.get(name, ())
+        found = {key: self._objects[keys.group_of(key)][key] for key in there}
+        return (
+            [value for _, value in sorted(found.items()) if isinstance(value, Assignment)],
+            {
+                (key.split("/")[1], value.key): value
+                for key, value in found.items()
+                if isinstance(value, InstanceStatus)
+            },
+        )
+
+    def instance(self, node_id: str, key: str) -> InstanceStatus | None:
+        return self.get(keys.instance(node_id, key), InstanceStatus)
+
+    def seen(self, node_id: str = "") -> dict[tuple[str, str], InstanceStatus]:
+        """What agents said of their instances, by node and key: of one node, or all."""
+        prefix = keys.instances_of(node_id) if node_id else keys.INSTANCE
+        return {(key.split("/")[1], s.key): s for key, s in self._sorted_below(prefix)}
+
+    def secrets(self) -> list[Secret]:
+        return list(self._objects[keys.SECRET].values())
+
+    def agent_stream(self, node_id: str) -> AgentStream | None:
+        return self.get(keys.agent_events(node_id), AgentStream)
+
     def group(self, prefix: str) -> Mapping[str, Any]:
         return self._objects[prefix]
 
@@ -161,6 +230,10 @@ class StateManager:
         """All objects of the folders that begin with `prefix`, in no order."""
         for name in [name for name in self._objects if name.startswith(prefix)]:
             yield from self._objects[name].values()
+
+    def _sorted_below(self, prefix: str) -> list[tuple[str, Any]]:
+        groups = [group for name, group in self._objects.items() if name.startswith(prefix)]
+        return sorted(item for group in groups for item in group.items())
 
     # ---- writing ----
 
@@ -173,7 +246,7 @@ class StateManager:
     async def commit(
         self, values: Mapping[str, object | None], conditions: Mapping[str, int] | None = None
     ) -> int:
-        """Write all of `values` (None deletes), or nothing. Durable when it returns.
+        """Write all of `values` (None deletes), however many, or nothing. Durable when it returns.
 
         `conditions`: the revision that a key must still have; 0: it must not exist.
         Raises `Conflict` or `Unavailable`.
@@ -182,9 +255,13 @@ class StateManager:
             Delete(k) if v is None else Put(k, codec.encode(v)) for k, v in values.items()
         ]
         required = [Condition(k, r) for k, r in (conditions or {}).items()]
-        revision = await self._store.commit(operations, required)
-        for key, value in values.items():
-            self._put(key, value, revision)
+        touched = {*values, *(conditions or ())}
+        async with self._turns.of(touched):
+            await self._changesets.settle(touched)
+            commit = self._store if fits(operations, required) else self._changesets
+            revision = await commit.commit(operations, required)
+            for key, value in values.items():
+                self._put(key, value, revision)
         return revision
 
     # ---- watching ----

@@ -25,6 +25,7 @@ from piccolo.agent.pulser import Pulser
 from piccolo.agent.reporter import Reporter
 from piccolo.agent.session import Machine
 from piccolo.agent.usage import UsageSampler
+from piccolo.agent.workloads.service import Workloads
 from piccolo.config.settings import AgentSettings
 from piccolo.core.address import GRPC_PORT, parse_address
 from piccolo.core.errors import PiccoloError
@@ -44,6 +45,7 @@ async def run(settings: AgentSettings) -> None:
     pulser = Pulser()
     facts, resources = read_facts(identity.directory)
     pki = Pki(identity.directory / "pki")
+    workloads = Workloads(runtime, reporter, identity.node_id, identity.directory)
     link = MasterLink(
         [parse_address(m, GRPC_PORT) for m in settings.masters],
         Membership(settings.name, settings.role, settings.type, settings.link, settings.labels),
@@ -59,6 +61,7 @@ async def run(settings: AgentSettings) -> None:
         pulser,
         pki,
         Enrolment(pki, settings.token, settings.ca_pin),
+        workloads,
     )
     log.info("PICCOLO agent %s: node %s, id %s", __version__, settings.name, identity.node_id)
     try:
@@ -66,6 +69,7 @@ async def run(settings: AgentSettings) -> None:
             background = [
                 tasks.create_task(reporter.run(), name="reporter"),
                 tasks.create_task(pulser.run(), name="pulser"),
+                tasks.create_task(workloads.run(), name="workloads"),
             ]
             master = tasks.create_task(link.run(), name="master link")
             stopping = tasks.create_task(stop.wait(), name="stop signal")

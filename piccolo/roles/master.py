@@ -20,13 +20,17 @@ from piccolo.core.errors import InvalidSpec, PiccoloError
 from piccolo.core.model import Authorities, Severity
 from piccolo.master import keys
 from piccolo.master.access_control import AccessControl
+from piccolo.master.action_controller import ActionController
+from piccolo.master.agent_events import AgentEvents
 from piccolo.master.api_server.agent_service import AgentService
 from piccolo.master.api_server.client_service import ClientService
 from piccolo.master.audit_trail import AuditTrail
 from piccolo.master.certificates import Certificates, Lifetimes
 from piccolo.master.clock import Clock
 from piccolo.master.cluster import Cluster
+from piccolo.master.desired_state import DesiredState
 from piccolo.master.event_log import EventLog
+from piccolo.master.instance_specs import InstanceSpecs
 from piccolo.master.monitoring_server import MonitoringServer
 from piccolo.master.node_manager import NodeManager
 from piccolo.master.pulse_server import PulseServer
@@ -36,6 +40,7 @@ from piccolo.master.state_manager import StateManager
 from piccolo.master.tokens import Tokens
 from piccolo.master.trust import Trust
 from piccolo.master.upkeep import Upkeep
+from piccolo.master.workload_manager import WorkloadManager
 from piccolo.roles import logs, loop
 from piccolo.rpc.hosts import host_name, reachable
 from piccolo.rpc.server import GrpcServer
@@ -154,6 +159,9 @@ async def serving(settings: MasterSettings) -> AsyncIterator[Cluster]:
                     tasks.create_task(cluster.state.run(), name="state"),
                     tasks.create_task(cluster.monitoring.run(), name="monitoring"),
                     tasks.create_task(cluster.access.run(), name="access control"),
+                    tasks.create_task(cluster.actions.run(), name="actions"),
+                    tasks.create_task(cluster.desired.run(), name="desired state"),
+                    tasks.create_task(cluster.agent_events.run(), name="events of agents"),
                     tasks.create_task(upkeep.run(), name="upkeep"),
                     tasks.create_task(cluster.audit.run(), name="audit trail"),
                 ]
@@ -190,6 +198,7 @@ async def _assemble(settings: MasterSettings, mirror: MirroredStore, store_name:
         settings.reconnect_grace,
     )
     sessions = Sessions(record.epoch)
+    specs = InstanceSpecs(state)
     lifetimes = Lifetimes.of(settings.security)
     listen = parse_address(settings.listen, GRPC_PORT, lowest_port=0).host
     trust, _ = Trust.open(
@@ -220,6 +229,10 @@ async def _assemble(settings: MasterSettings, mirror: MirroredStore, store_name:
         tokens=Tokens(state, clock),
         audit=audit,
         access=AccessControl(record.cluster_id, certificates, audit, events, clock),
+        workloads=WorkloadManager(state, clock),
+        actions=ActionController(state, events, specs, clock),
+        desired=DesiredState(state, events, specs, clock),
+        agent_events=AgentEvents(state, events, clock),
         started_at=clock.utc(),
     )
 

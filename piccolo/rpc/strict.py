@@ -1,7 +1,8 @@
 """Messages have the types that they declare.
 
-betterproto2 believes the wire: a number sent for a string arrives as a number, a group as None, so
-that a stranger's bytes would fail somewhere in our handlers. Checked here, before anyone sees it.
+betterproto2 believes the wire: a number sent for a string arrives as a number, a group as None, of
+a oneof several members, so that a stranger's bytes would fail somewhere in our handlers. Checked
+here, before anyone sees it.
 """
 
 from __future__ import annotations
@@ -27,7 +28,11 @@ _TYPES: dict[str, type | tuple[type, ...]] = {
 
 def check(message: b.Message) -> None:
     """Raises `TypeError` that names the field."""
-    for name, meta in cast(Any, message)._betterproto.meta_by_field_name.items():
+    declared = cast(Any, message)._betterproto
+    for name, members in declared.oneof_field_by_group.items():
+        if sum(getattr(message, member.name) is not None for member in members) > 1:
+            raise TypeError(f"{name} is more than one thing")
+    for name, meta in declared.meta_by_field_name.items():
         value = getattr(message, name)
         if meta.proto_type == b.TYPE_MAP:
             of_keys, of_values = meta.map_meta

@@ -161,10 +161,16 @@ class Runtime(Protocol):
         ...
 
     async def create(self, request: ContainerRequest) -> str:
-        """Make a container; returns its id. Never restarted by the runtime itself: no policy."""
+        """Make a container; returns its id. Never restarted by the runtime itself: no policy.
+
+        The one of that name that carries the same labels is it; one with others is in the way
+        (NameTaken). The image has to be there, see `ensure_image`.
+        """
         ...
 
-    async def start(self, id: str) -> None: ...
+    async def start(self, id: str) -> None:
+        """Raises `Refused` also when it is gone."""
+        ...
 
     async def stop(self, id: str, grace: float) -> None:
         """Its stop signal, and SIGKILL after `grace` seconds. Returns when it has ended."""
@@ -175,7 +181,7 @@ class Runtime(Protocol):
         ...
 
     async def remove_volumes(self, prefix: str) -> None:
-        """Remove the named volumes that begin with `prefix` (scratch)."""
+        """Remove the scratch volumes whose names begin with `prefix`, once nothing uses them."""
         ...
 
     async def inspect(self, id: str) -> Detail | None:

@@ -46,15 +46,15 @@ class _Peer(NamedTuple):
     timeout: float
 
     @contextmanager
-    def explained(self, what: str) -> Iterator[None]:
+    def explained(self, what: str, extra: float = 0.0) -> Iterator[None]:
         """Turns everything that can go wrong on the way into `Unavailable`."""
         socket, name, start, timeout = self
         try:
             yield
         except TimeoutError as error:
             raise Unavailable(
-                f"{name} did not answer {what} within {timeout:g} s: it hangs or is overloaded;"
-                f" if that lasts, restart it"
+                f"{name} did not answer {what} within {timeout + extra:g} s: it hangs or is"
+                " overloaded; if that lasts, restart it"
             ) from error
         except FileNotFoundError as error:
             raise Unavailable(f"there is no socket {socket}; start {name} with: {start}") from error
@@ -133,7 +133,7 @@ class _Connection:
 
 
 class Stream:
-    """An answer that never ends, line by line."""
+    """An answer that may never end, line by line or piece by piece."""
 
     __slots__ = ("_buffer", "_connection", "_peer", "_searched", "_what", "status")
 
@@ -157,9 +157,8 @@ class Stream:
                     f"{self._peer.name} sent a line of over {LINE_LIMIT >> 20} MB in answer to"
                     f" {self._what}: see what makes it so large"
                 )
-            with self._peer.explained(self._what):
-                data = await self._connection.data()
-                if data is None:
+            if not (data := await self.piece()):
+                with self._peer.explained(self._what):
                     raise ConnectionResetError("it ended the stream")
             self._buffer += data
         line = bytes(self._buffer[:end])
@@ -167,14 +166,20 @@ class Stream:
         self._searched = 0
         return line
 
+    async def piece(self) -> bytes:
+        """What comes next, at least one byte; empty: that was all. Not to be mixed with `line`."""
+        with self._peer.explained(self._what):
+            while (data := await self._connection.data()) is not None:
+                if data:
+                    return data
+            return b""
+
     async def rest(self) -> bytes:
         """All that is still to come, up to `LINE_LIMIT`: for the text of an error."""
         with self._peer.explained(self._what):
             async with asyncio.timeout(self._peer.timeout):
-                while (data := await self._connection.data()) is not None:
+                while len(self._buffer) <= LINE_LIMIT and (data := await self.piece()):
                     self._buffer += data
-                    if len(self._buffer) > LINE_LIMIT:
-                        break
         return bytes(self._buffer)
 
 
@@ -198,15 +203,17 @@ class HttpClient:
         *,
         body: bytes | None = None,
         limit: int = BODY_LIMIT,
+        extra: float = 0.0,
     ) -> Response:
         """One request and its answer, whatever its status.
 
-        `limit` in bytes, for the answer's body. Only a GET is ever sent twice: when the
-        connection that was kept turns out to be dead.
+        `limit` in bytes, for the answer's body; `extra` in seconds, which it may rightly take
+        beyond the timeout. Only a GET is ever sent twice: when the connection that was kept turns
+        out to be dead.
         """
         target = _target(path, query)
-        with self._peer.explained(f"{method} {path}"):
-            async with asyncio.timeout(self._peer.timeout):
+        with self._peer.explained(f"{method} {path}", extra):
+            async with asyncio.timeout(self._peer.timeout + extra):
                 kept = self._take_idle() if method == "GET" else None
                 if kept is not None:
                     try:
@@ -219,16 +226,21 @@ class HttpClient:
 
     @asynccontextmanager
     async def stream(
-        self, path: str, query: Mapping[str, str] | None = None
+        self,
+        path: str,
+        query: Mapping[str, str] | None = None,
+        *,
+        method: str = "GET",
+        body: bytes | None = None,
     ) -> AsyncIterator[Stream]:
-        """GET an answer without end; its head has to come in time."""
-        what = f"GET {path}"
+        """Ask for an answer without end; its head has to come in time."""
+        what = f"{method} {path}"
         connection: _Connection | None = None
         try:
             with self._peer.explained(what):
                 async with asyncio.timeout(self._peer.timeout):
                     connection = await self._connect()
-                    head = await connection.ask("GET", _target(path, query), None)
+                    head = await connection.ask(method, _target(path, query), body)
             yield Stream(connection, head.status_code, what, self._peer)
         finally:
             if connection is not None:

@@ -1,39 +1,50 @@
 """What libpod's JSON means, in our words.
 
 Pure: bytes in, values out. Nothing that Podman, or something else at its socket, can say raises
-anything but `Unavailable`: fields of a wrong type are named; fields that are missing or null
-count as empty, since Podman leaves out what it has not got; numbers out of range are clamped.
+anything but `Unavailable`, see `libpod_json`.
 
 Source: the libpod API v4.0.0, as Podman 4.3.1 answers it, and what later versions do otherwise.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
-from datetime import UTC, datetime
-from math import isfinite
-from typing import Any, NamedTuple, NoReturn
+from datetime import datetime
+from typing import NamedTuple
 
 from piccolo.core.errors import Unavailable
 from piccolo.core.model import Container, ContainerUsage
+from piccolo.runtime.libpod_json import (
+    INT32,
+    UINT32,
+    UINT64,
+    Object,
+    as_list,
+    as_object,
+    excerpt,
+    id_of,
+    integer_of,
+    labels_of,
+    number_of,
+    object_of,
+    parse,
+    text_of,
+    time_of,
+)
 
 _HEALTH = frozenset({"starting", "healthy", "unhealthy"})
-_INT32 = 2**31 - 1
-_UINT32 = 2**32 - 1
-_UINT64 = 2**64 - 1
-
-_Object = dict[str, Any]
-
 
 Run = tuple[datetime | None, datetime | None, int]
 
 
 class Listed(NamedTuple):
-    """A container, and what tells its runs apart; `run` None: its restarts are known."""
+    """A container, and what tells its runs apart; `run` None: its restarts are known. `infra`: it
+    is no container of anybody's, but holds the network of its pod.
+    """
 
     container: Container
     run: Run | None
+    infra: bool
 
 
 class Sample(NamedTuple):
@@ -57,36 +68,37 @@ class Happening(NamedTuple):
 def containers(body: bytes | bytearray) -> list[Listed]:
     """The answer to `/containers/json`."""
     what = "the list of containers"
-    return [_listed(_object(item, what)) for item in _list(_parse(body, what), what)]
+    return [_listed(as_object(item, what)) for item in as_list(parse(body, what), what)]
 
 
-def _listed(row: _Object) -> Listed:
-    names = _list(row.get("Names"), "Names")
-    health = _text(row, "Status")
+def _listed(row: Object) -> Listed:
+    names = as_list(row.get("Names"), "Names")
+    health = text_of(row, "Status")
     container = Container(
-        id=_id(row, "Id"),
-        name=_text({"Names": names[0]}, "Names") if names else "",
-        image=_text(row, "Image"),
-        state=_text(row, "State").lower(),
+        id=id_of(row, "Id"),
+        name=text_of({"Names": names[0]}, "Names") if names else "",
+        image=text_of(row, "Image"),
+        state=text_of(row, "State").lower(),
         health=health if health in _HEALTH else "",
-        exit_code=_integer(row, "ExitCode", -_INT32 - 1, _INT32),
-        created_at=_time(row, "Created"),
-        started_at=_time(row, "StartedAt"),
-        finished_at=_time(row, "ExitedAt"),
-        restarts=_integer(row, "Restarts", 0, _UINT32),
-        labels=_labels(row),
-        pod=_text(row, "PodName") or _text(row, "Pod"),
+        exit_code=integer_of(row, "ExitCode", -INT32 - 1, INT32),
+        created_at=time_of(row, "Created"),
+        started_at=time_of(row, "StartedAt"),
+        finished_at=time_of(row, "ExitedAt"),
+        restarts=integer_of(row, "Restarts", 0, UINT32),
+        labels=labels_of(row),
+        pod=text_of(row, "PodName") or text_of(row, "Pod"),
     )
+    infra = row.get("IsInfra") is True
     if "Restarts" in row or container.started_at is None:
-        return Listed(container, None)
-    pid = _integer(row, "Pid", 0, _INT32)
-    return Listed(container, (container.started_at, container.finished_at, pid))
+        return Listed(container, None, infra)
+    pid = integer_of(row, "Pid", 0, INT32)
+    return Listed(container, (container.started_at, container.finished_at, pid), infra)
 
 
 def restarts(body: bytes | bytearray) -> int:
     """How often a container was restarted by its policy, from `/containers/{id}/json`."""
     what = "the inspection of a container"
-    return _integer(_object(_parse(body, what), what), "RestartCount", 0, _UINT32)
+    return integer_of(as_object(parse(body, what), what), "RestartCount", 0, UINT32)
 
 
 def samples(body: bytes | bytearray, version: str) -> list[Sample] | None:
@@ -97,31 +109,31 @@ def samples(body: bytes | bytearray, version: str) -> list[Sample] | None:
     them by interface instead.
     """
     what = "the use of resources"
-    report = _object(_parse(body, what), what)
+    report = as_object(parse(body, what), what)
     if report.get("Error") is not None:
         return None
     exchanged = _before_4_4(version)
-    rows = [_object(item, what) for item in _list(report.get("Stats"), "Stats")]
+    rows = [as_object(item, what) for item in as_list(report.get("Stats"), "Stats")]
     # A container that does not run has a row full of zeros.
-    return [_sample(row, exchanged) for row in rows if _integer(row, "SystemNano", 0, _UINT64)]
+    return [_sample(row, exchanged) for row in rows if integer_of(row, "SystemNano", 0, UINT64)]
 
 
-def _sample(row: _Object, exchanged: bool) -> Sample:
+def _sample(row: Object, exchanged: bool) -> Sample:
     if row.get("Network") is not None:
-        links = [_object(x, "Network") for x in _object(row["Network"], "Network").values()]
-        rx = sum(_integer(link, "RxBytes", 0, _UINT64) for link in links)
-        tx = sum(_integer(link, "TxBytes", 0, _UINT64) for link in links)
+        links = [as_object(x, "Network") for x in object_of(row, "Network").values()]
+        rx = sum(integer_of(link, "RxBytes", 0, UINT64) for link in links)
+        tx = sum(integer_of(link, "TxBytes", 0, UINT64) for link in links)
     else:
-        rx, tx = (_integer(row, key, 0, _UINT64) for key in ("NetInput", "NetOutput"))
+        rx, tx = (integer_of(row, key, 0, UINT64) for key in ("NetInput", "NetOutput"))
         if exchanged:
             rx, tx = tx, rx
     return Sample(
-        id=_id(row, "ContainerID"),
-        cpu_ns=_integer(row, "CPUNano", 0, _UINT64),
-        cpu_average=float(min(max(_number(row, "AvgCPU"), 0), _INT32)),
-        memory_bytes=_integer(row, "MemUsage", 0, _UINT64),
-        rx_bytes=min(rx, _UINT64),
-        tx_bytes=min(tx, _UINT64),
+        id=id_of(row, "ContainerID"),
+        cpu_ns=integer_of(row, "CPUNano", 0, UINT64),
+        cpu_average=float(min(max(number_of(row, "AvgCPU"), 0), INT32)),
+        memory_bytes=integer_of(row, "MemUsage", 0, UINT64),
+        rx_bytes=min(rx, UINT64),
+        tx_bytes=min(tx, UINT64),
     )
 
 
@@ -150,7 +162,7 @@ class CpuMeter:
         for sample in samples:
             self._cpu_ns[sample.id] = sample.cpu_ns
             # A counter that went back belongs to a new run of the container.
-            used = sample.cpu_ns - before.get(sample.id, _UINT64)
+            used = sample.cpu_ns - before.get(sample.id, UINT64)
             known = used >= 0 and elapsed_ns > 0
             found.append(
                 ContainerUsage(
@@ -169,116 +181,33 @@ def happening(line: bytes) -> Happening | None:
     if not line.strip():
         return None
     what = "an event"
-    event = _object(_parse(line, what), what)
+    event = as_object(parse(line, what), what)
     if "cause" in event and "Actor" not in event:  # errors come in the stream as well
         raise Unavailable(f"Podman ended the event stream: {_message(event)}; open it anew")
-    actor = _object(event.get("Actor"), "Actor") if event.get("Actor") is not None else {}
-    identity = _text(actor, "ID") or _id(event, "id")
-    return Happening(identity, _text(event, "Action") or _text(event, "status"))
+    actor = object_of(event, "Actor")
+    identity = text_of(actor, "ID") or id_of(event, "id")
+    return Happening(identity, text_of(event, "Action") or text_of(event, "status"))
 
 
 def is_gone(status: int, body: bytes | bytearray) -> bool:
     """Whether an error says that there is no such container. In the midst of a removal Podman
     says so with status 500.
     """
-    return status == 404 or (status == 500 and b"no such container" in body)
+    return status == 404 or (status == 500 and b"no such " in body and b"no such file" not in body)
 
 
 def refusal(status: int, body: bytes | bytearray) -> str:
     """What Podman says when it answers with an error."""
+    return f"Podman answered with HTTP {status}: {complaint(body)}"
+
+
+def complaint(body: bytes | bytearray) -> str:
+    """The words of an error."""
     try:
-        text = _message(_object(_parse(body, "an error"), "an error"))
+        return _message(as_object(parse(body, "an error"), "an error"))
     except Unavailable:
-        text = _excerpt(body.decode("utf-8", "replace"))
-    return f"Podman answered with HTTP {status}: {text}"
+        return excerpt(body.decode("utf-8", "replace"))
 
 
-def _message(error: _Object) -> str:
-    return _excerpt(error.get("message") or error.get("cause") or error)
-
-
-# ---- one JSON value at a time ----
-
-
-def _parse(body: bytes | bytearray, what: str) -> object:
-    try:
-        return json.loads(body.decode("utf-8", "replace"))
-    except (ValueError, RecursionError):
-        _nonsense(what, "JSON", body[:200].decode("utf-8", "replace"))
-
-
-def _nonsense(what: str, expected: str, found: object) -> NoReturn:
-    raise Unavailable(
-        f"{what} from Podman should be {expected}, not {_excerpt(found)}:"
-        " see that it is Podman 4 or newer that listens at its socket"
-    )
-
-
-def _excerpt(found: object) -> str:
-    if isinstance(found, dict | list):
-        return "an object" if isinstance(found, dict) else "a list"
-    text = " ".join(_clean(found if isinstance(found, str) else repr(found)).split())
-    return (text if len(text) <= 300 else text[:300] + "…") or "nothing"
-
-
-def _clean(text: str) -> str:
-    """Without lone surrogates, which JSON can say and UTF-8 cannot."""
-    return text if text.isascii() else text.encode("utf-8", "replace").decode()
-
-
-def _object(value: object, what: str) -> _Object:
-    return value if isinstance(value, dict) else _nonsense(what, "an object", value)
-
-
-def _list(value: object, what: str) -> list[Any]:
-    if value is None:  # Go's empty list
-        return []
-    return value if isinstance(value, list) else _nonsense(what, "a list", value)
-
-
-def _text(row: _Object, key: str) -> str:
-    value = row.get(key)
-    if value is None:
-        return ""
-    return _clean(value) if isinstance(value, str) else _nonsense(key, "a text", value)
-
-
-def _id(row: _Object, key: str) -> str:
-    return _text(row, key) or _nonsense(key, "an id", row.get(key))
-
-
-def _labels(row: _Object) -> dict[str, str]:
-    labels = row.get("Labels")
-    return {_clean(key): _text(labels, key) for key in _object(labels, "Labels")} if labels else {}
-
-
-def _number(row: _Object, key: str) -> float:
-    value = row.get(key)
-    if value is None:
-        return 0
-    if isinstance(value, int) and not isinstance(value, bool):
-        return value
-    if isinstance(value, float) and isfinite(value):
-        return value
-    return _nonsense(key, "a number", value)
-
-
-def _integer(row: _Object, key: str, low: int, high: int) -> int:
-    return int(min(max(_number(row, key), low), high))
-
-
-def _time(row: _Object, key: str) -> datetime | None:
-    """Seconds since 1970, or RFC 3339. Before 1970 is Go's zero time: not yet."""
-    value = row.get(key)
-    if value is None or value == "":
-        return None
-    try:
-        if isinstance(value, str):
-            time = datetime.fromisoformat(value)
-            if time.year < 1970:
-                return None
-            return time.astimezone(UTC) if time.tzinfo else time.replace(tzinfo=UTC)
-        seconds = _number(row, key)
-        return datetime.fromtimestamp(seconds, UTC) if seconds > 0 else None
-    except (ValueError, OverflowError, OSError):
-        _nonsense(key, "a time", value)
+def _message(error: Object) -> str:
+    return excerpt(error.get("message") or error.get("cause") or error)

@@ -6,6 +6,9 @@ What it does for the contract, beyond asking:
 * `/events` begins to listen a little after it has answered, so the first set waits for that; and
   a health check is told before its result is kept, so its container is told again a little later.
 * Usage is a rate between two calls, see `libpod.CpuMeter`.
+* What Podman runs in a pod only to hold its network (infra) is no container of anybody's.
+
+The verbs that change something are in `podman_changes`.
 
 Podman's log of events decides how fast they come: at once with `journald`, its default where
 systemd runs; within 250 ms with `file`, which Podman polls.
@@ -27,10 +30,10 @@ from piccolo.runtime import libpod
 from piccolo.runtime.base import Containers, ContainerUsages
 from piccolo.runtime.burst import Burst
 from piccolo.runtime.http import TIMEOUT, HttpClient, Response
+from piccolo.runtime.podman_changes import API, PodmanChanges
 
 ROOTFUL = Path("/run/podman/podman.sock")
 
-_API = "/v4.0.0/libpod"
 _EVENTS = {"stream": "true", "filters": '{"type":["container"]}'}
 _LISTENS = 0.1  # s after its answer, `/events` surely listens
 _MOST_FILTERED = 64  # ids in one request; more are picked from all
@@ -40,17 +43,19 @@ _USAGE_PAUSES = (0.0, 0.05, 0.1, 0.2)  # s; for up to 0.1 s after a container's 
 _IRRELEVANT = frozenset({"attach", "commit", "copy", "exec", "export", "mount", "unmount"})
 
 
-class Podman:
+class Podman(PodmanChanges):
     """A `Runtime`, see `piccolo.runtime.base`. `timeout` in seconds, of each request."""
 
     def __init__(self, socket: Path, timeout: float = TIMEOUT) -> None:
-        self._http = HttpClient(socket, name="Podman", start=_how_to_start(socket), timeout=timeout)
+        start = _how_to_start(socket)
+        super().__init__(HttpClient(socket, name="Podman", start=start, timeout=timeout))
+        self._infra: set[str] = set()  # ids, of those listed last
         self._restarts: dict[str, tuple[libpod.Run, int]] = {}
         self._meter = libpod.CpuMeter()
 
     async def version(self) -> str:
         # Not /version, which starts conmon and runc to ask for theirs: 300 ms.
-        return _version(_good(await self._http.request("GET", f"{_API}/_ping")))
+        return _version(_good(await self._http.request("GET", f"{API}/_ping")))
 
     async def list(self, ids: Collection[str] | None = None) -> Containers:
         if ids is not None and not ids:
@@ -58,25 +63,27 @@ class Podman:
         query = {"all": "true"}
         if ids is not None and len(ids) <= _MOST_FILTERED:
             query["filters"] = json.dumps({"id": sorted(ids)})
-        answer = await self._http.request("GET", f"{_API}/containers/json", query)
+        answer = await self._http.request("GET", f"{API}/containers/json", query)
         listed = libpod.containers(_good(answer).body)
         if ids is None:
             present = {item.container.id for item in listed}
             self._restarts = {id: r for id, r in self._restarts.items() if id in present}
+            self._infra = {item.container.id for item in listed if item.infra}
         else:
             listed = [item for item in listed if item.container.id in ids]
         # Whoever names ids knows that they changed: only a general listing trusts what we keep.
-        found = [await self._with_restarts(item, trust=ids is None) for item in listed]
+        own = [item for item in listed if not item.infra]
+        found = [await self._with_restarts(item, trust=ids is None) for item in own]
         return [container for container in found if container is not None]
 
     async def _with_restarts(self, item: libpod.Listed, *, trust: bool) -> Container | None:
         """None: the container was removed meanwhile."""
-        container, run = item
+        container, run, _ = item
         if run is None:
             return container
         kept = self._restarts.get(container.id)
         if not trust or kept is None or kept[0] != run:
-            answer = await self._http.request("GET", f"{_API}/containers/{container.id}/json")
+            answer = await self._http.request("GET", f"{API}/containers/{container.id}/json")
             if libpod.is_gone(answer.status, answer.body):
                 self._restarts.pop(container.id, None)
                 return None
@@ -87,7 +94,7 @@ class Podman:
         clock = asyncio.get_running_loop().time
         burst = Burst()
         checked: set[str] = set()  # containers with a health check
-        async with self._http.stream(f"{_API}/events", _EVENTS) as stream:
+        async with self._http.stream(f"{API}/events", _EVENTS) as stream:
             if stream.status != 200:
                 raise Unavailable(libpod.refusal(stream.status, await stream.rest()))
             await asyncio.sleep(_LISTENS)
@@ -107,10 +114,11 @@ class Podman:
         query = {"stream": "false"}
         for pause in _USAGE_PAUSES:
             await asyncio.sleep(pause)
-            answer = await self._http.request("GET", f"{_API}/containers/stats", query)
+            answer = await self._http.request("GET", f"{API}/containers/stats", query)
             samples = libpod.samples(_good(answer).body, _version(answer))
             if samples is not None:
-                return self._meter.usage(samples, asyncio.get_running_loop().time())
+                own = [sample for sample in samples if sample.id not in self._infra]
+                return self._meter.usage(own, asyncio.get_running_loop().time())
         raise Unavailable("Podman cannot tell what containers use, for they come and go; try again")
 
     async def close(self) -> None:

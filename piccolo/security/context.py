@@ -34,6 +34,9 @@ _HEAD = "# A context of PICCOLO. Whoever has this file can do what it allows: ke
 _LINE = re.compile(r'([a-z_]+): (\||"[ -~]*"|\[[ -~]*\])')
 _PEM = re.compile(r"-----BEGIN [ -~\n]*\n")
 WARN_BEFORE = timedelta(days=14)  # of its end, or in the last quarter of its life
+_TIMES = ("not_before", "not_after")
+_NO_TEXT = (*_TIMES, "masters")
+_DEPTH = 4  # of lists and mappings in each other; contexts have 2
 _GET_ANOTHER = "get another: on the master, piccolo context create"
 
 
@@ -106,10 +109,10 @@ def parse(text: str, source: str) -> Context:
         )
     given = {name: found[name] for name in names}
     given["masters"] = _masters(given["masters"], source)
-    for name in ("not_before", "not_after"):
+    for name in _TIMES:
         given[name] = _time(given[name], name, source)
     for name in names:
-        if not isinstance(given[name], str | tuple | datetime):
+        if name not in _NO_TEXT and not isinstance(given[name], str):
             raise InvalidSpec(f"{source}: {name} must be text, in quotes")
     if given["role"] not in (Role.ADMIN, Role.VIEWER):
         raise InvalidSpec(f"{source}: role {show(given['role'])}: write admin or viewer")
@@ -144,7 +147,7 @@ def _as_written(text: str) -> Mapping[str, Any] | None:
             block = match[1] if match[2] == "|" else ""
             try:
                 found[match[1]] = "" if block else json.loads(match[2])
-            except ValueError:
+            except (ValueError, RecursionError):
                 return None
         else:
             return None
@@ -154,8 +157,19 @@ def _as_written(text: str) -> Mapping[str, Any] | None:
 def _mapping(text: str, source: str) -> Mapping[Any, Any]:
     import yaml
 
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     try:
-        found = yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+        depth = 0
+        for event in yaml.parse(text, Loader=loader):
+            depth += isinstance(event, yaml.CollectionStartEvent)
+            depth -= isinstance(event, yaml.CollectionEndEvent)
+            # `load` recurses, to the end of the stack, and repeats what aliases say.
+            if depth > _DEPTH or isinstance(event, yaml.AliasEvent):
+                raise InvalidSpec(
+                    f"{source}:{event.start_mark.line + 1}: this is no context: lists in lists and"
+                    f" aliases have no place in one; {_GET_ANOTHER}"
+                )
+        found = yaml.load(text, Loader=loader)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         mark = getattr(error, "problem_mark", None)
         where = f":{mark.line + 1}:{mark.column + 1}" if mark else ""
@@ -180,6 +194,6 @@ def _masters(value: object, source: str) -> tuple[str, ...]:
 def _time(value: object, name: str, source: str) -> datetime:
     try:
         found = value if isinstance(value, datetime) else datetime.fromisoformat(str(value))
-    except ValueError:
+        return found.astimezone(UTC) if found.tzinfo else found.replace(tzinfo=UTC)
+    except (ValueError, OverflowError):
         raise InvalidSpec(f"{source}: {name}: {show(value)} is no time") from None
-    return found if found.tzinfo else found.replace(tzinfo=UTC)

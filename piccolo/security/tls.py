@@ -66,7 +66,7 @@ def _trust(context: ssl.SSLContext, ca_pem: str) -> None:
         raise InvalidSpec("the certificate of the authority is missing")
     try:
         context.load_verify_locations(cadata=ca_pem)
-    except (ssl.SSLError, ValueError) as error:
+    except (ssl.SSLError, ValueError, TypeError) as error:  # TypeError: it is not ASCII
         raise InvalidSpec("these are no certificates of an authority") from error
 
 

@@ -25,7 +25,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence, Set
 from contextlib import aclosing
 from dataclasses import replace
 
@@ -147,15 +147,28 @@ class MirroredStore:
 
         `durable`: write it to the engine soon. Raises `InvalidSpec` as `commit` does.
         """
-        operation = Delete(key) if value is None else Put(key, value)
-        check_operation(operation)
-        _refuse_own([key])
+        _check_seen({key: value})
         self._show([Change(key, value, 0)])
         if durable:
             self._pending[key] = value
             self._work.set()
         entry = self._entries.get(key)
         return entry.revision if entry else self.revision
+
+    def promise(self, values: Mapping[str, bytes | None]) -> int:
+        """Make all of it visible at once, as a commit does, and write it to the engine soon.
+
+        For what is durable elsewhere already. Returns the revision after it.
+        """
+        _check_seen(values)
+        self._pending.update(values)
+        self._work.set()
+        return self._show([Change(k, v, 0) for k, v in values.items()], always=True)
+
+    async def written(self, keys: Set[str]) -> None:
+        """Wait until what was observed or promised of `keys` is in the engine."""
+        while not keys.isdisjoint(self._pending):
+            await self._freed.wait()
 
     async def commit(
         self, operations: Sequence[Operation], conditions: Sequence[Condition] = ()
@@ -282,10 +295,13 @@ class MirroredStore:
             return revision
         finally:
             self._busy -= keys
-            self._freed.set()
-            self._freed = asyncio.Event()
+            self._free()
             if self._pending:
                 self._work.set()
+
+    def _free(self) -> None:
+        self._freed.set()
+        self._freed = asyncio.Event()
 
     def _report(self, what: str, error: PiccoloError | None) -> None:
         """Take in how it went to "write", "watch" or "read"."""
@@ -359,6 +375,7 @@ class MirroredStore:
                     key = operation.key
                     if key in self._pending and self._pending[key] is _value(operation):
                         del self._pending[key]
+        self._free()  # what is pending may have turned out to be there
 
     def _batch(self) -> Sequence[Operation]:
         """As much of what is pending as one transaction can take."""
@@ -440,6 +457,12 @@ class MirroredStore:
 
 def _value(operation: Operation) -> bytes | None:
     return operation.value if isinstance(operation, Put) else None
+
+
+def _check_seen(values: Mapping[str, bytes | None]) -> None:
+    for key, value in values.items():
+        check_operation(Delete(key) if value is None else Put(key, value))
+    _refuse_own(values)
 
 
 def _refuse_own(keys: Iterable[str]) -> None:

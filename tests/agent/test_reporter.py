@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 from piccolo.agent.reporter import Reporter
 from piccolo.core.errors import Unavailable
+from piccolo.core.instances import InstanceStatus
 from piccolo.core.model import Condition, ContainerUsage
 from piccolo.core.report import Delta, Report
 from piccolo.runtime.base import Containers, ContainerUsages, Runtime
@@ -65,7 +67,7 @@ async def test_every_change_is_told() -> None:
         runtime.run("db")
         await asyncio.sleep(0.1)
         assert listener.states() == {"web": "exited", "db": "running"}
-        runtime.remove("web")
+        runtime.remove_by_hand("web")
         runtime.rename("db", "store")
         await asyncio.sleep(0.1)
         assert listener.states() == {"store": "running"}
@@ -97,7 +99,7 @@ async def test_a_missed_event_is_made_up_for_within_a_minute() -> None:
         assert listener.states() == {}
         await asyncio.sleep(11)
         assert listener.states() == {"web": "running"}
-        runtime.remove("web")
+        runtime.remove_by_hand("web")
         await asyncio.sleep(61)
         assert listener.states() == {}
 
@@ -141,7 +143,7 @@ async def test_a_runtime_that_goes_away_and_comes_back() -> None:
         await asyncio.sleep(16)
         assert ready(reporter)
         assert listener.states() == {"web": "exited"}
-        runtime.start("web")
+        runtime.start_by_hand("web")
         await asyncio.sleep(0.1)
         assert listener.states() == {"web": "running"}, "events come again"
         assert [c.status for c in listener.conditions] == [True, False, False, True]
@@ -217,3 +219,38 @@ async def test_usage_is_asked_of_the_runtime() -> None:
     async with reporting(runtime) as (reporter, _):
         await asyncio.sleep(1)
         assert await reporter.usage() == [ContainerUsage(id, 7.0, 123)]
+
+
+# ---- instances ----
+
+
+@virtual_time
+async def test_news_of_instances_is_told_once() -> None:
+    web, db = InstanceStatus("web", 0, 1), InstanceStatus("db", 0, 1)
+    reporter = Reporter(FakeRuntime())
+    listener = Listener(reporter)
+    reporter.instances([web, db])
+    before = reporter.report.digest
+    reporter.instances([web, replace(db, ready=True)], removed=["gone.0"])
+    assert [d.instances for d in listener.deltas] == [(web, db), (replace(db, ready=True),)]
+    assert reporter.report.digest == listener.report.digest != before
+    reporter.instances(removed=["web.0"])
+    reporter.instances(removed=["web.0"])
+    assert [d.removed_instances for d in listener.deltas] == [(), (), ("web.0",)]
+    assert reporter.report.instances.keys() == {"db.0"}
+
+
+@virtual_time
+async def test_an_observer_is_told_what_the_runtime_says() -> None:
+    runtime = FakeRuntime()
+    runtime.run("web")
+    seen: list[tuple[list[str], bool]] = []
+    async with reporting(runtime) as (reporter, _):
+        reporter.observer = lambda delta, condition: seen.append(
+            ([c.name for c in delta.changed], bool(condition and condition.status))
+        )
+        await asyncio.sleep(1)
+        reporter.instances([InstanceStatus("web", 0, 1)])
+        runtime.go_away()
+        await asyncio.sleep(1)
+        assert seen[:3] == [(["web"], False), ([], True), ([], False)]

@@ -311,7 +311,7 @@ async def test_changes_are_told_and_lost_ones_repaired() -> None:
 
         ledger.loses_deltas = True
         a.runtime.end("web")
-        a.runtime.remove("db")
+        a.runtime.remove_by_hand("db")
         await asyncio.sleep(0.5)
         ledger.loses_deltas = False
         assert ledger.states() == {"web": "running", "db": "running"}

@@ -24,6 +24,7 @@ from piccolo.agent.pki import Pki
 from piccolo.agent.pulser import Pulser
 from piccolo.agent.reporter import Reporter
 from piccolo.agent.session import Machine
+from piccolo.agent.workloads.service import Workloads
 from piccolo.config.settings import MasterSettings
 from piccolo.core.access import Principal, Role, spiffe_id
 from piccolo.core.address import Address
@@ -81,6 +82,7 @@ class Agent:
     runtime: FakeRuntime
     identity: Known
     run: asyncio.Task[None]  # of the link
+    workloads: Workloads
 
 
 @asynccontextmanager
@@ -92,16 +94,19 @@ async def agent(
     pki: Path | None = None,
     token: str = "",
     pin: str = "",
+    data: Path | None = None,
 ) -> AsyncIterator[Agent]:
-    """An agent of the master on any of these ports, as `roles.agent` puts it together.
+    """An agent of the master on any of these ports, as `roles.agent` puts it together. Its end is
+    as by SIGKILL, if it did not say goodbye.
 
-    Without a directory `pki` it has joined already.
+    Without a directory `pki` it has joined already; `data`: what outlives it.
     """
     runtime = runtime or FakeRuntime()
     identity = identity or Known(f"id-{name}")
     with tempfile.TemporaryDirectory(prefix="piccolo-agent-") as directory:
         held = Pki(pki or insiders.joined_pki(Path(directory) / "pki", identity.node_id))
         reporter, pulser = Reporter(runtime), Pulser()
+        workloads = Workloads(runtime, reporter, identity.node_id, data or Path(directory))
         link = MasterLink(
             [Address("127.0.0.1", port) for port in ports],
             Membership(name, NodeRole.SUB, NodeType.EMBEDDED, "wired", {"zone": "front"}),
@@ -111,11 +116,16 @@ async def agent(
             pulser,
             held,
             Enrolment(held, token, pin),
+            workloads,
         )
-        background = [asyncio.create_task(reporter.run()), asyncio.create_task(pulser.run())]
+        background = [
+            asyncio.create_task(reporter.run()),
+            asyncio.create_task(pulser.run()),
+            asyncio.create_task(workloads.run()),
+        ]
         running = asyncio.create_task(link.run(), name="master link")
         try:
-            yield Agent(link, held, reporter, pulser, runtime, identity, running)
+            yield Agent(link, held, reporter, pulser, runtime, identity, running, workloads)
         finally:
             for task in (*background, running):
                 task.cancel()

@@ -8,7 +8,7 @@ import ssl
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -26,6 +26,7 @@ from piccolo.security.tls import server_context
 PICCOLO = Path(sys.executable).with_name("piccolo")
 CLUSTER = "0b5c1f5e-0f5f-4a52-9a9b-6f3c1d0a7c11"
 YEAR = timedelta(days=365)
+HANG_UP = object()  # an answer: the connection is lost
 
 
 def now() -> datetime:
@@ -87,13 +88,15 @@ class Cluster:
 
 
 class Scripted(wire.ApiServerServiceBase):
-    """Answers each call with `answers[METHOD](request)`, METHOD as `create_token`: a message, or a
-    list for a stream. `asked` has the methods, the requests, and the certificates of the callers.
+    """Answers each call with `answers[METHOD](request)`, METHOD as `create_token`: a message, a
+    list or an asynchronous iterator for a stream, or HANG_UP. `asked` has the methods, the
+    requests, and the certificates of the callers.
     """
 
     def __init__(self) -> None:
         self.answers: dict[str, Callable[[Any], Any]] = {}
         self.asked: list[tuple[str, Any, dict[str, Any] | None]] = []
+        self.peers: list[Any] = []  # the addresses they came from
 
     def __mapping__(self) -> dict[str, Any]:
         handlers = super().__mapping__()
@@ -108,7 +111,15 @@ class Scripted(wire.ApiServerServiceBase):
         async def handle(stream: Any) -> None:
             request = await stream.recv_message()
             self.asked.append((method, request, stream.peer.cert()))
+            self.peers.append(stream.peer.addr())
             answer = self.answers[method](request)
+            if answer is HANG_UP:
+                stream._stream._transport.abort()
+                return
+            if isinstance(answer, AsyncIterator):
+                async for message in answer:
+                    await stream.send_message(message)
+                return
             for message in answer if isinstance(answer, list) else [answer]:
                 await stream.send_message(message)
 

@@ -21,6 +21,8 @@ CLIENT_COMMANDS = [
     *("get nodes", "get node", "get containers", "get events", "get topology", "get certificates"),
     *("describe node", "top nodes", "top containers", "status", "health", "approve"),
     *("label node", "remove node", "doctor", "token create", "token list", "token revoke"),
+    *("apply", "diff", "delete", "delete workload", "restart workload", "rollback workload"),
+    *("history workload", "get workloads", "get workload", "describe workload"),
     *("context create", "context renew", "context revoke", "ca show", "ca rotate", "ca retire"),
 ]
 PICCOLO = Path(sys.executable).with_name("piccolo")
@@ -49,6 +51,12 @@ def test_help_names_every_verb() -> None:
         "context",
         "ca",
         "doctor",
+        "apply",
+        "diff",
+        "delete",
+        "restart",
+        "rollback",
+        "history",
     ):
         assert f"\n  {verb} " in result.stdout
 
@@ -78,7 +86,9 @@ def context(tmp_path: Path) -> str:
     ("word", "hint"),
     [
         ("logs", "podman logs"),
-        ("Delete", "piccolo remove node"),
+        ("exec", "podman exec"),
+        ("delete Node", "piccolo remove node"),
+        ("Rollout", "piccolo rollback workload"),
         ("config", "piccolo context"),
         ("get Secrets", "piccolo secret list"),
         ("secret get", "values are never shown again"),
@@ -88,6 +98,14 @@ def test_words_of_other_tools_get_a_hint(word: str, hint: str) -> None:
     result = piccolo(*word.split(), "x")
     assert result.returncode == 2
     assert hint in result.stderr
+
+
+@pytest.mark.parametrize("verb", ["delete", "restart", "rollback", "history", "describe"])
+def test_a_kind_that_there_is_not_is_answered_with_those_that_there_are(verb: str) -> None:
+    result = piccolo(verb, "gadget", "x")
+    assert result.returncode == 2
+    assert f"piccolo {verb} knows: " in result.stderr
+    assert "workload" in result.stderr
 
 
 @pytest.mark.parametrize(
@@ -179,8 +197,9 @@ def test_a_broken_context_file_is_named(tmp_path: Path, content: str) -> None:
 def test_starting_stays_fast(context: str) -> None:
     """What costs time is not imported before it is needed."""
     code = (
-        "import sys, piccolo.cli.main, piccolo.cli.kinds\n"
-        "from piccolo.cli import client, lookup\n"
+        "import sys, piccolo.cli.main, piccolo.cli.kinds, piccolo.cli.changing\n"
+        "from piccolo.cli import apply, client, lookup\n"
+        f"apply.read_sources([{context!r}])\n"
         f"client.tls_of(lookup.find({context!r}))\n"
         "print(*sys.modules)"
     )

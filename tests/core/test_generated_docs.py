@@ -10,6 +10,8 @@ import pytest
 from piccolo.core.liveness import PROFILES, LinkProfile
 from piccolo.core.model import NodeState
 from piccolo.core.node_states import TRANSITIONS, Fault, Trigger
+from piccolo.core.rollup import State
+from tools import workload_docs
 from tools.docs import DOCS, FAULTS, FIGURES, SECTIONS, STATES, TRIGGERS, Wrong, main, render
 
 
@@ -30,6 +32,7 @@ def test_everything_is_explained() -> None:
     assert set(STATES) == set(NodeState)
     assert set(TRIGGERS) == set(Trigger)
     assert set(FAULTS) == set(Fault)
+    assert set(workload_docs.STATES) == set(State)
     assert set(FIGURES) == {f.name for f in fields(LinkProfile)} - {"name"}
 
 

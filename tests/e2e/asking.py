@@ -58,7 +58,8 @@ def ask(lab: Lab, make: Callable[[Stub], Awaitable[T]], timeout: float = 5.0) ->
             async with asyncio.timeout(timeout):
                 return await make(Stub(connection.channel))
 
-    return asyncio.run(once())
+    with lab.master.entered():
+        return asyncio.run(once())
 
 
 def nodes(lab: Lab) -> dict[str, dict[str, Any]]:

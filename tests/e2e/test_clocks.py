@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,6 +14,7 @@ from piccolo.core.errors import PiccoloError
 from tests.e2e.asking import eventually, node, nodes
 from tests.e2e.secrets import assert_nothing_secret_was_written
 from tests.e2e.stories import story
+from tests.lab.clock import FAKETIME, RIGHT, Clock
 from tests.lab.cluster import LoopbackLab
 from tests.lab.watch import Change
 
@@ -28,42 +28,12 @@ def ready(lab: LoopbackLab, name: str) -> bool:
     return nodes(lab).get(name, {}).get("status") == "Ready"
 
 
-# Its edition for programs with threads: in the other one, threads that ask for the time at once
-# get each other's half-read clock file.
-FAKETIME = next(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"), None)
 needs_faketime = (
     pytest.mark.skip(reason="needs faketime: ./dev setup says how to install")
     if FAKETIME is None
     else pytest.mark.timeout(150)
 )
-RIGHT, NEXT_YEAR, UNSET = "+0", "+366d", "@1970-01-01 00:10:00"
-
-
-class Clock:
-    """Of one program, which can be set while it runs: faketime(1)."""
-
-    def __init__(self, folder: Path) -> None:
-        self._file = folder / "clock"
-        self.set(RIGHT)
-
-    def set(self, to: str) -> None:
-        fresh = self._file.with_suffix(".new")
-        fresh.write_text(f"{to}\n")
-        fresh.rename(self._file)
-
-    @property
-    def env(self) -> dict[str, str]:
-        return {
-            "LD_PRELOAD": str(FAKETIME),
-            "FAKETIME_TIMESTAMP_FILE": str(self._file),
-            "FAKETIME_NO_CACHE": "1",
-            "DONT_FAKE_MONOTONIC": "1",
-            # It fakes the deadline of pthread_cond_timedwait all the same (seen in 0.9.10): always
-            # long past, so that Python's threads spin for the interpreter's lock instead of
-            # waiting, and on a loaded machine a start takes 10 s. This tells it how long to wait:
-            # sys.getswitchinterval().
-            "FAKETIME_WAIT_MS": "5",
-        }
+NEXT_YEAR, UNSET = "+366d", "@1970-01-01 00:10:00"
 
 
 @dataclass

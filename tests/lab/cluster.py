@@ -7,6 +7,7 @@
             lab.net.cut("node3")
             watch.wait_status("node3", "NotReady", timeout=5)
 
+`Lab.faults` has all that can be broken, with its undo: see `tests.lab.faults`.
 `Lab` gives each host a network namespace and each node a Podman, and needs root. `LoopbackLab` has
 the same interface, everything on loopback addresses, no faults in the network, and the Podman whose
 socket it is given, if any.
@@ -19,13 +20,17 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self
 
 from tests.lab import net, podman
+from tests.lab.clock import FAKETIME, Clock
+from tests.lab.disk import Disk
 from tests.lab.errors import LabError
+from tests.lab.faults import Faults
 from tests.lab.loopback import LoopbackNetwork
 from tests.lab.net import Host, Network
 from tests.lab.podman import PodmanNode
@@ -59,11 +64,20 @@ class Lab:
         podman: bool = True,
         store: Literal["sqlite", "etcd"] = "sqlite",
         piccolo: Path | str | None = None,
+        disk_mb: int = 0,
+        clocks: bool = False,
     ) -> None:
-        """`nodes`: how many (node1, node2, …), or their names. Raises `LabError` if impossible."""
+        """`nodes`: how many (node1, node2, …), or their names. Raises `LabError` if impossible.
+
+        `disk_mb`: each data directory is a disk of that size, which can be full or fail; `clocks`:
+        master and agents run with a clock that can be set, by faketime.
+        """
+        if clocks and FAKETIME is None:
+            raise LabError("no clock can be set here: apt-get install faketime")
         if lacking := self.missing(podman):
             raise LabError(f"this machine lacks for a lab: {', '.join(lacking)}")
         self._begin(nodes, store, piccolo)
+        self._disk_mb, self._has_clocks = disk_mb, clocks
         try:
             self.net: Network | LoopbackNetwork = Network(self.site)
             self._add_hosts()
@@ -89,21 +103,48 @@ class Lab:
         self.agents: dict[str, Proc] = {}
         self.podman: dict[str, PodmanNode] = {}
         self.sockets: dict[str, Path] = {}
+        self.disks: dict[str, Disk] = {}
+        self.clocks: dict[str, Clock] = {}
         self.token = ""
+        self.faults = Faults(self)
+        self._disk_mb, self._has_clocks = 0, False
+        self._again: dict[str, Callable[[], Proc]] = {}
         self.site = Site()
 
     def _add_hosts(self) -> None:
-        self.master = self.net.add_host("master")
-        self.nodes = {name: self.net.add_host(name) for name in self.names}
+        self.master = self._add_host("master")
+        self.nodes = {name: self._add_host(name) for name in self.names}
+
+    def _add_host(self, name: str) -> Host:
+        host = self.net.add_host(name)
+        if self._disk_mb:
+            self.disks[name] = Disk(self.site, host.dir / "data", self._disk_mb)
+        if self._has_clocks:
+            self.clocks[name] = Clock(host.dir)
+        return host
 
     def _start_podman(self) -> None:
-        self.podman = {name: PodmanNode(self.site, host) for name, host in self.nodes.items()}
-        self.sockets = {name: node.socket for name, node in self.podman.items()}
-        for node in self.podman.values():
-            node.start_service(wait=False)
+        for name in self.names:
+            self._add_podman(name)
         for node in self.podman.values():
             node.wait_service()
             node.import_image()
+
+    def _add_podman(self, name: str) -> PodmanNode:
+        node = self.podman[name] = PodmanNode(self.site, self.nodes[name])
+        self.sockets[name] = node.socket
+        node.start_service(wait=False)
+        return node
+
+    def add_node(self, name: str) -> Host:
+        """A further machine like the others, on which nothing of PICCOLO runs yet."""
+        host = self.nodes[name] = self._add_host(name)
+        self.names.append(name)
+        if self.podman:
+            node = self._add_podman(name)
+            node.wait_service()
+            node.import_image()
+        return host
 
     @property
     def address(self) -> str:
@@ -129,6 +170,9 @@ class Lab:
             file.write_text(config)
             argv += ["--config", str(file)]
         argv += extra
+        again = partial(self.start_master, *extra, config=config, env=env, limit=limit)
+        self._again["master"] = again
+        env = {**self._clock_env("master"), **(env or {})}
         self.master_proc = Proc(self.site, self.master, "master", argv, env=env, limit=limit)
         if wait:
             self.wait_listening(self.master_proc, PORT)
@@ -148,22 +192,39 @@ class Lab:
         name: str,
         *extra: str,
         master: str = "",
+        called: str = "",
         env: Mapping[str, str] | None = None,
         limit: Limit | None = None,
     ) -> Proc:
         """Start a node's agent; again after its end: with the identity it left.
 
-        `master`: another address than the lab's. It has the lab's token, unless `env` has another.
+        `master`: another address than the lab's; `called`: another name than the host's. It has the
+        lab's token, unless `env` has another.
         """
+        again = partial(
+            self.start_agent, name, *extra, master=master, called=called, env=env, limit=limit
+        )
+        self._again[name] = again
         host = self.nodes[name]
-        argv = [str(self.program), "agent", "--master", master or self.address, "--name", name]
+        argv = [str(self.program), "agent", "--master", master or self.address]
+        argv += ["--name", called or name]
         argv += ["--data-dir", str(host.dir / "data")]
         if name in self.sockets:
             argv += ["--podman-socket", str(self.sockets[name])]
         argv += extra
-        env = {"PICCOLO_TOKEN": self.join_token(), **(env or {})}
+        token = {"PICCOLO_TOKEN": self.join_token()}
+        env = {**token, **self._clock_env(name), **(env or {})}
         self.agents[name] = Proc(self.site, host, "agent", argv, env=env, limit=limit)
         return self.agents[name]
+
+    def start_again(self, host: str) -> Proc:
+        """Start the master or a node's agent as it was started last."""
+        if host not in self._again:
+            raise LabError(f"nothing was ever started on {host}")
+        return self._again[host]()
+
+    def _clock_env(self, host: str) -> dict[str, str]:
+        return self.clocks[host].env if host in self.clocks else {}
 
     def join_token(self) -> str:
         """A token that is good for all nodes of the lab; empty while there is no master to ask."""

@@ -9,17 +9,19 @@ from pathlib import Path
 
 from tests.lab import reaper
 from tests.lab.cgroup import ROOT
+from tests.lab.disk import backing_files
 from tests.lab.net import NAMESPACES
 
 
 def leftovers(lab_id: str) -> list[str]:
-    """Directory, namespaces, mounts, control groups, containers and processes of that lab."""
+    """Directory, namespaces, mounts, loop devices, control groups, containers and processes of that lab."""
     directory = reaper.base_dir() / lab_id
     found = [str(directory)] if directory.exists() else []
     if NAMESPACES.exists():
         found += [f"namespace {name}" for name in os.listdir(NAMESPACES) if lab_id in name]
     mounts = Path("/proc/self/mountinfo").read_text().splitlines()
     found += [f"mount {line.split()[4]}" for line in mounts if str(directory) in line]
+    found += [f"loop device of {file}" for file in backing_files() if str(directory) in file]
     for pattern in (f"pic-{lab_id}-*", f"*/pic-{lab_id}-*"):
         found += [str(group) for group in ROOT.glob(pattern)]
     for state in Path("/run/runc").glob("*/state.json"):

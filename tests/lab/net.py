@@ -22,6 +22,8 @@ import socket
 import subprocess
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -57,8 +59,15 @@ class Host:
 
     def socket(self, kind: socket.SocketKind = socket.SOCK_STREAM) -> socket.socket:
         """An IPv4 socket of this host, for use in our process: it keeps its namespace."""
-        if self.namespace is None:
+        with self.entered():
             return socket.socket(socket.AF_INET, kind)
+
+    @contextmanager
+    def entered(self) -> Iterator[None]:
+        """Meanwhile this thread is on this host: sockets that it makes are the host's."""
+        if self.namespace is None:
+            yield
+            return
         libc = ctypes.CDLL(None, use_errno=True)  # os.setns is new in Python 3.12
         own = os.open(f"/proc/self/task/{threading.get_native_id()}/ns/net", os.O_RDONLY)
         there = os.open(self.namespace, os.O_RDONLY)
@@ -66,7 +75,7 @@ class Host:
             if libc.setns(there, CLONE_NEWNET) != 0:
                 raise OSError(ctypes.get_errno(), f"cannot enter {self.namespace}")
             try:
-                return socket.socket(socket.AF_INET, kind)
+                yield
             finally:
                 libc.setns(own, CLONE_NEWNET)
         finally:

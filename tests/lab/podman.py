@@ -238,7 +238,8 @@ def storage_driver(scratch: Path) -> str:
 
 def missing() -> list[str]:
     """What this machine lacks for a `PodmanNode`; empty: it can have one."""
-    lacking = [tool for tool in ("podman", "conmon") if shutil.which(tool) is None]
+    tools = ("podman", "conmon", "catatonit")  # the last one runs in pods
+    lacking = [tool for tool in tools if shutil.which(tool) is None]
     if not any(map(shutil.which, ("runc", "crun"))):
         lacking.append("runc")
     if static_busybox() is None:

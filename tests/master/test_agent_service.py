@@ -19,9 +19,14 @@ from grpclib.const import Cardinality
 from grpclib.exceptions import StreamTerminatedError
 
 from piccolo.config.settings import MasterSettings
+from piccolo.core import containers as core
 from piccolo.core.access import MASTER_NAME, Principal, Role
+from piccolo.core.declared import Declared
+from piccolo.core.instances import InstanceStatus, Phase
 from piccolo.core.model import Container, NodeState
 from piccolo.core.report import Report
+from piccolo.core.workload import Workload
+from piccolo.master import keys
 from piccolo.master.api_server import agent_service
 from piccolo.master.cluster import Cluster
 from piccolo.roles.master import serving
@@ -415,3 +420,116 @@ async def _steps(count: int, done: Callable[[], bool]) -> None:
         if done():
             return
         await asyncio.sleep(0.001)
+
+
+# ---- workloads ----
+
+
+async def declared(cluster: Cluster, *names: str) -> None:
+    now = cluster.clock.utc()
+    made = [Workload(name, (core.Container("main", "v1"),)) for name in names]
+    await cluster.state.commit(
+        {keys.workload(one.name): Declared(one, 1, now, now) for one in made}
+    )
+
+
+def instance(name: str = "web", phase: Phase = Phase.RUNNING, **fields: Any) -> InstanceStatus:
+    return InstanceStatus(name, 0, 1, phase, **fields)
+
+
+async def test_the_desired_state_over_a_session(cluster: Cluster) -> None:
+    async with agent(cluster) as a:
+        await a.hello(held=[wire.HeldInstance(key="old.0", digest=7)])
+        first = await a.hear_until("desired")
+        assert (first.removed, first.set, first.last, first.digest) == (["old.0"], [], True, 0)
+        await a.say(desired_ack=wire.DesiredAck())
+        await a.say(delta=wire.StatusDelta())
+        await declared(cluster, "web")
+        second = await a.hear_until("desired")
+        assert [i.key for i in second.set] == ["web.0"]
+        await a.say(desired_ack=wire.DesiredAck(error="no space left on device"))
+        await a.say(heartbeat=wire.Beat())
+        again = await a.hear_until("desired")
+        assert again.set == second.set
+        assert [e.reason for e in cluster.events.newest() if e.kind == "node"][-1] == (
+            "WorkloadsNotTaken"
+        )
+        await a.say(desired_ack=wire.DesiredAck(digest=again.digest))
+        await a.say(heartbeat=wire.Beat(desired_digest=again.digest))
+        await a.hear_until("heartbeat_ack")
+        await a.say(heartbeat=wire.Beat(desired_digest=1))
+        assert (await a.hear_until("desired")).reset
+        held = wire.HeldInstance(key="web.0", digest=again.digest)
+    async with agent(cluster) as a:
+        await a.hello(held=[held])
+        greeting = await a.hear_until("desired")
+        assert (greeting.set, greeting.removed) == ([], [])
+        assert greeting.digest == again.digest
+
+
+async def test_what_becomes_of_instances_is_reported(cluster: Cluster) -> None:
+    async with agent(cluster) as a:
+        await a.hello()
+        web, db = instance(ready=True), instance("db", Phase.PULLING, message="30 %")
+        both = [convert.instance_status_to_wire(s) for s in (web, db)]
+        await a.say(snapshot=wire.StatusSnapshot(instances=both, **told(WEB)))
+        digest = Report([WEB], [web, db]).digest
+        await a.say(heartbeat=wire.Beat(digest=digest, containers=1))
+        assert (await a.hear()).desired is not None
+        assert (await a.hear()).heartbeat_ack is not None, "and nothing to repair"
+        assert set(cluster.state.seen().values()) == {web, db}
+        await a.say(delta=wire.StatusDelta(removed_instances=["db.0"]))
+        await a.beat(WEB)
+        assert "digests differ" in (await a.hear_until("resync")).reason
+        report = wire.StatusReport(node_id="id-n1", generation=a.welcome.generation, **told(DB))
+        await a.stub.report_status(report, timeout=5)
+        assert cluster.state.seen() == {("id-n1", "web.0"): web}, "it said nothing of instances"
+        await a.say(delta=wire.StatusDelta(instances=[wire.InstanceStatus("web", phase="?")]))
+        assert await a.fate() is Status.INVALID_ARGUMENT
+
+
+async def test_what_an_agent_no_longer_holds_is_forgotten_when_it_returns(
+    cluster: Cluster,
+) -> None:
+    """That it is gone was said, and did not arrive."""
+    web, db = instance(ready=True), instance("db")
+    async with agent(cluster) as a:
+        await a.hello()
+        both = [convert.instance_status_to_wire(s) for s in (web, db)]
+        await a.say(delta=wire.StatusDelta(instances=both))
+        await a.say(heartbeat=wire.Beat(unknown=True))
+        await a.hear_until("heartbeat_ack")
+        assert len(cluster.state.seen()) == 2
+    async with agent(cluster) as a:
+        in_step = Report((), (web, db)).digest
+        assert not (await a.hello(digest=in_step)).need_snapshot
+        assert len(cluster.state.seen()) == 2, "it still has them, to stop them"
+    async with agent(cluster) as a:
+        digest, held = Report((), [web]).digest, wire.HeldInstance(key="web.0", digest=1)
+        assert (await a.hello(digest=digest, held=[held])).need_snapshot
+        assert cluster.state.seen() == {("id-n1", "web.0"): web}
+
+
+async def test_events_of_agents_are_acknowledged(cluster: Cluster) -> None:
+    events = [
+        wire.AgentEvent(
+            seq=seq,
+            time=cluster.clock.utc(),
+            severity=wire.Severity.WARNING,
+            subject="web.0",
+            reason="Crashed",
+            message="exit code 1",
+            count=1,
+        )
+        for seq in (1, 2)
+    ]
+    async with agent(cluster) as a:
+        await a.hello()
+        await a.say(events=wire.AgentEvents(stream="s", events=events))
+        ack = await a.hear_until("events_ack")
+        assert (ack.stream, ack.seq) == ("s", 2)
+    async with agent(cluster) as a:
+        await a.hello()
+        await a.say(events=wire.AgentEvents(stream="s", events=events))
+        assert (await a.hear_until("events_ack")).seq == 2
+        assert [e.reason for e in cluster.events.newest()].count("Crashed") == 2

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 
+from piccolo.core.instances import InstanceStatus, Phase
 from piccolo.core.model import Container, ContainerUsage
 from piccolo.core.report import Delta, Report
 from piccolo.master import keys
@@ -99,3 +100,52 @@ async def test_usage_is_never_written() -> None:
             await asyncio.sleep(1)
         assert world.cluster.state.usage("n") == (ContainerUsage("1", 49.0),)
         assert len(world.store.commits) == commits
+
+
+# ---- instances ----
+
+RUNS = InstanceStatus("web", 0, 1, Phase.RUNNING, ready=True)
+FAILS = InstanceStatus("web", 0, 1, Phase.CRASH_LOOP, restarts=3)
+OTHER = InstanceStatus("db", 1, 2)
+
+
+@virtual_time
+async def test_instances_are_kept_in_step_too() -> None:
+    disk = Disk()
+    async with master(disk) as world:
+        reports, state = world.cluster.reports, world.cluster.state
+
+        def seen() -> set[InstanceStatus]:
+            return set(state.seen("n").values())
+
+        reports.delta("n", Delta((WEB,), instances=(RUNS, OTHER)))
+        assert seen() == {RUNS, OTHER}
+        reports.delta("n", Delta(instances=(FAILS,), removed_instances=("db.1", "never.0")))
+        assert seen() == {FAILS}
+        reports.snapshot("n", (WEB,), (RUNS, OTHER))
+        assert seen() == {RUNS, OTHER}
+        reports.snapshot("n", (WEB, DB))
+        assert seen() == {RUNS, OTHER}, "nothing was said of them"
+        revision = state.revision
+        reports.snapshot("n", (WEB, DB), (OTHER, RUNS))
+        reports.delta("n", Delta(instances=(RUNS,)))
+        assert state.revision == revision
+        assert reports.of("n").digest == Report((WEB, DB), (RUNS, OTHER)).digest
+        await asyncio.sleep(1)
+    async with master(disk) as world:
+        assert set(world.cluster.state.seen("n").values()) == {RUNS, OTHER}
+        assert world.cluster.reports.of("n").digest == Report((WEB, DB), (RUNS, OTHER)).digest
+        world.cluster.reports.snapshot("n", (), ())
+        assert world.cluster.state.seen() == {}
+
+
+@virtual_time
+async def test_of_a_removed_node_nothing_is_left() -> None:
+    async with master() as world:
+        await world.joined()
+        world.cluster.reports.snapshot("id-n1", (WEB,), (RUNS,))
+        await asyncio.sleep(1)
+        await world.cluster.remove("n1")
+        await asyncio.sleep(1)
+        assert world.cluster.state.seen() == {}
+        assert [k for k in world.disk.entries if "id-n1" in k and "certificate" not in k] == []

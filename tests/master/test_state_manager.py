@@ -7,11 +7,14 @@ from contextlib import aclosing
 
 import pytest
 
+from piccolo.core.declared import Assignment, Declared, Past
 from piccolo.core.errors import Conflict, InvalidSpec, NotFound
+from piccolo.core.instances import InstanceStatus
 from piccolo.core.model import Container, Node, NodeLive, NodeStatus, Topology
 from piccolo.master import keys
+from piccolo.master.state_manager import StateManager
 from piccolo.store import codec
-from piccolo.store.mirror import LOG_CHANGES
+from piccolo.store.mirror import LOG_CHANGES, MirroredStore
 from tests.master.memory_store import Disk
 from tests.master.virtual_time import virtual_time
 from tests.master.world import labels, master
@@ -198,3 +201,46 @@ async def test_what_is_gone_is_not_remembered_for_ever() -> None:
                 await asyncio.sleep(1)
         await asyncio.sleep(1)
         assert len(state._revisions) <= before + 2
+
+
+@virtual_time
+async def test_the_copies_of_a_workload() -> None:
+    """Found by an index, which follows whoever writes."""
+    first, second = Assignment("web", 0, "n1", 1), Assignment("web", 10, "n2", 1)
+    seen = InstanceStatus("web", 0, 1)
+    disk = Disk()
+    for _ in range(2):  # and again after a restart
+        mirror = await MirroredStore.load(await disk.open())
+        state = StateManager(mirror)
+        await state.load()
+        for a in (first, second, Assignment("webs", 0, "n1", 1)):
+            await state.commit({keys.assignment(a.node_id, a.key): a})
+        assert state.copies("web")[0] == [first, second]
+        assert state.copies("nothing") == ([], {})
+        state.observe(keys.instance("n1", "web.0"), seen)
+        assert state.copies("web")[1] == {("n1", "web.0"): seen}
+        state.observe(keys.instance("n1", "web.0"), None)
+        await state.commit({keys.assignment("n1", "web.0"): None})
+        assert state.copies("web") == ([second], {})
+        await mirror.close()
+
+
+def test_every_key_has_its_type() -> None:
+    found = {
+        keys.workload("web"): Declared,
+        keys.past("web", 3): Past,
+        keys.assignment("n1", "web.0"): Assignment,
+        keys.instance("n1", "web.0"): InstanceStatus,
+        keys.agent_events("n1"): keys.AgentStream,
+        keys.unplaced("web"): keys.Unplaced,
+        keys.CHANGESET: keys.Marker,
+        keys.changeset_part("a1", 0): None,
+        "workload-histories/web": None,
+    }
+    assert {key: keys.type_of(key) for key in found} == found
+    assert sorted([keys.past("web", 10), keys.past("web", 9)]) == [
+        keys.past("web", 9),
+        keys.past("web", 10),
+    ]
+    named = [keys.workload_of(key) for key in found]
+    assert named == ["", "", "web", "web", "", "", "", "", ""]

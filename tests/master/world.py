@@ -105,8 +105,11 @@ class World:
 
 
 @asynccontextmanager
-async def master(disk: Disk | None = None, **settings: Any) -> AsyncIterator[World]:
-    """A master on `disk` until the end of the block."""
+async def master(
+    disk: Disk | None = None, *, plans: bool = True, **settings: Any
+) -> AsyncIterator[World]:
+    """A master on `disk` until the end of the block. Without `plans`, assignments are the test's:
+    nobody else puts them in order."""
     disk = disk or Disk()
     store = await disk.open()
     mirror = await MirroredStore.load(store)
@@ -127,6 +130,9 @@ async def master(disk: Disk | None = None, **settings: Any) -> AsyncIterator[Wor
                 cluster.monitoring.run(),
                 cluster.access.run(),
                 cluster.audit.run(),
+                cluster.desired.run(),
+                cluster.agent_events.run(),
+                *([cluster.actions.run()] if plans else []),
             )
         ]
         await asyncio.sleep(0)

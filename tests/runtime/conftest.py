@@ -38,6 +38,9 @@ def podman_node() -> Iterator[PodmanNode]:
         node = PodmanNode(network.site, network.add_host("node"))
         node.start_service()
         node.import_image()
+        empty = node.host.dir / "empty.tar"
+        empty.write_bytes(bytes(10240))
+        node.podman("import", "--arch=s390x", str(empty), PodmanWorld.foreign_image)
         yield node
 
 

@@ -29,6 +29,10 @@ class Program(Enum):
     BUSY = "takes one core"
     GOOD = "ends at once, with exit code 0"
     BAD = "ends at once, with exit code 3"
+    POLITE = "runs until it is asked to end, and then ends with exit code 143"
+    STUBBORN = "runs until it is killed, whoever asks"
+    TALKS = "writes some lines, and ends with exit code 3"
+    MISSING = "is not in the image"
 
 
 class World(Protocol):
@@ -124,11 +128,12 @@ async def listed(runtime: Runtime, name: str) -> Container:
     return found[name]
 
 
-async def ended(runtime: Runtime, name: str) -> Container:
-    """The container, once it has ended for good."""
+async def ended(runtime: Runtime, name: str, restarts: int = 0) -> Container:
+    """The container, once it has ended for good: after so many restarts."""
     async with asyncio.timeout(SOON):
         while True:
-            if (container := await listed(runtime, name)).state == "exited":
+            container = await listed(runtime, name)
+            if container.state == "exited" and container.restarts == restarts:
                 return container
             await asyncio.sleep(0.02)
 
@@ -205,7 +210,7 @@ class RuntimeContract:
         async with following(world.runtime) as follower:
             id = await world.run("job", Program.BAD, restarts=2)
             await follower.until(lambda: (c := follower.named("job")) and c.restarts == 2)
-            job = await ended(world.runtime, "job")
+            job = await ended(world.runtime, "job", restarts=2)
             assert (job.restarts, job.exit_code) == (2, 3)
             assert await world.runtime.list({id}) == [job]
 
@@ -229,7 +234,7 @@ class RuntimeContract:
         await world.run("web", labels={"a": "b"}, health=True)
         await world.run("job", Program.BAD, restarts=1)
         await world.create("new")
-        await ended(world.runtime, "job")
+        await ended(world.runtime, "job", restarts=1)
         everything = {c.id: c for c in await world.runtime.list()}
         assert {c.id: c for c in await world.runtime.list(set(everything))} == everything
         for id, container in everything.items():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.runtime.contract import RuntimeContract, World
+from tests.runtime.contract_changes import ChangesContract, ChangingWorld
 from tests.runtime.worlds import FakeWorld, PodmanWorld
 
 
@@ -14,9 +15,24 @@ class TestFake(RuntimeContract):
         return FakeWorld()
 
 
+class TestFakeChanges(ChangesContract):
+    @pytest.fixture
+    def world(self) -> ChangingWorld:
+        return FakeWorld()
+
+
 @pytest.mark.needs_root
 @pytest.mark.needs_podman
 class TestPodman(RuntimeContract):
     @pytest.fixture
     def world(self, podman_world: PodmanWorld) -> World:
+        return podman_world
+
+
+@pytest.mark.slow
+@pytest.mark.needs_root
+@pytest.mark.needs_podman
+class TestPodmanChanges(ChangesContract):
+    @pytest.fixture
+    def world(self, podman_world: PodmanWorld) -> ChangingWorld:
         return podman_world

@@ -28,6 +28,7 @@ from tests.runtime.recorded import (
     STATS,
     dump,
 )
+from tests.runtime.spoilt import anything, sound, spoilt
 
 # ---- containers ----
 
@@ -307,65 +308,6 @@ def test_refusals(body: bytes, text: str) -> None:
 
 # ---- anything at all ----
 
-anything = st.recursive(
-    st.none()
-    | st.booleans()
-    | st.integers()
-    | st.integers(min_value=-(2**70), max_value=2**70)
-    | st.floats()
-    | st.text(st.characters(), max_size=5)
-    | st.sampled_from(["\ud800", "0001-01-01T00:00:00Z", "9999-12-31T23:59:59-12:00", "", "4"])
-    | st.datetimes().map(datetime.isoformat),
-    lambda inner: (
-        st.lists(inner, max_size=3)
-        | st.dictionaries(
-            st.sampled_from(["Id", "ID", "Actor", "cause", "message", "Error", "Stats", "x"]),
-            inner,
-            max_size=3,
-        )
-    ),
-    max_leaves=6,
-)
-
-
-def _paths(value: object, here: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
-    below = (
-        value.items()
-        if isinstance(value, dict)
-        else enumerate(value)
-        if isinstance(value, list)
-        else ()
-    )
-    return [here, *(path for key, inner in below for path in _paths(inner, (*here, key)))]
-
-
-@st.composite
-def spoilt(draw: st.DrawFn, recorded: object) -> bytes:
-    """What was recorded, with up to three values replaced or gone, or bytes flipped."""
-    value: Any = copy.deepcopy(recorded)
-    for _ in range(draw(st.integers(1, 3))):
-        path = draw(st.sampled_from(_paths(value)))
-        if not path:
-            value = draw(anything)
-            break
-        *way, last = path
-        inner = value
-        for key in way:
-            inner = inner[key]
-        if draw(st.booleans()):
-            inner[last] = draw(anything)
-        else:
-            del inner[last]
-    body = json.dumps(value).encode()
-    if draw(st.integers(0, 4)) == 0:
-        at = draw(st.integers(0, len(body)))
-        body = body[:at] + draw(st.binary(max_size=3)) + body[at + draw(st.integers(0, 3)) :]
-    return body
-
-
-def _sound(text: str) -> None:
-    text.encode()
-
 
 @given(spoilt(LIST) | anything.map(lambda v: json.dumps(v).encode()) | st.binary())
 @example(b'[{"Id":"x","ExitCode":1e999}]')
@@ -373,16 +315,16 @@ def test_any_list_is_containers_or_unavailable(body: bytes) -> None:
     try:
         found = libpod.containers(body)
     except Unavailable as error:
-        _sound(str(error))
+        sound(str(error))
         return
-    for container, _ in found:
+    for container, _, _ in found:
         assert container.id
         assert -(2**31) <= container.exit_code < 2**31
         assert 0 <= container.restarts < 2**32
         for text in (container.id, container.name, container.image, container.state):
-            _sound(text)
+            sound(text)
         for pair in container.labels.items():
-            _sound("".join(pair))
+            sound("".join(pair))
         for time in (container.created_at, container.started_at, container.finished_at):
             if time is not None:
                 assert time.utcoffset() == timedelta(0)
@@ -394,12 +336,12 @@ def test_any_stats_are_usage_or_unavailable(body: bytes) -> None:
     try:
         found = libpod.samples(body, "4.3.1") or []
     except Unavailable as error:
-        _sound(str(error))
+        sound(str(error))
         return
     meter = libpod.CpuMeter()
     for now in (1.0, 1.000001, 5.0):
         for usage in meter.usage(found, now):
-            _sound(usage.id)
+            sound(usage.id)
             assert math.isfinite(usage.cpu_percent)
             assert usage.cpu_percent >= 0
             for number in (usage.memory_bytes, usage.network_rx_bytes, usage.network_tx_bytes):
@@ -417,8 +359,8 @@ def test_any_event_or_inspection(read: Callable[[bytes], object], body: bytes) -
     try:
         read(body)
     except Unavailable as error:
-        _sound(str(error))
-    _sound(libpod.refusal(500, body))
+        sound(str(error))
+    sound(libpod.refusal(500, body))
 
 
 def test_the_recorded_created_container_has_no_run() -> None:

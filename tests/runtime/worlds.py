@@ -3,19 +3,48 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 
 from piccolo.runtime.podman import Podman
 from tests.lab.podman import HELLO, PodmanNode
 from tests.runtime.contract import Program
-from tests.runtime.fake import FakeRuntime
+from tests.runtime.fake import Command, FakeRuntime, Script
 
 
 class FakeWorld:
     """A `World` without containers."""
 
+    image = "localhost/fake:1"
+    absent_image = "localhost/absent:1"
+    foreign_image = "localhost/foreign:1"
+    absent_path = "/absent"
+    grace = 0.1
+
     def __init__(self) -> None:
         self.runtime = FakeRuntime()
+        self.runtime.missing_images.add(self.absent_image)
+        self.runtime.foreign_images.add(self.foreign_image)
+        self.runtime.missing_paths.add(self.absent_path)
+        said = ("", "größe ☃", "x" * 600, "last")
+        self.runtime.scripts |= {
+            Program.STUBBORN.name: Script(ignores_stop=True),
+            Program.TALKS.name: Script(exit_code=3, lines=said),
+            Program.MISSING.name: Script(missing=True),
+        }
+        self.runtime.commands |= {
+            Program.STUBBORN.name: Command(takes=9.0),
+            Program.TALKS.name: Command(3, "last\n"),
+        }
+
+    def command(self, program: Program) -> tuple[str, ...]:
+        return (program.name,)
+
+    @asynccontextmanager
+    async def listener(self, port: int) -> AsyncIterator[None]:
+        self.runtime.used_ports.add(port)
+        yield
+        self.runtime.used_ports.discard(port)
 
     async def run(
         self,
@@ -38,13 +67,13 @@ class FakeWorld:
         return id
 
     async def create(self, name: str) -> str:
-        return self.runtime.create(name)
+        return self.runtime.create_by_hand(name)
 
     async def start(self, name: str) -> None:
-        self.runtime.start(name)
+        self.runtime.start_by_hand(name)
 
     async def stop(self, name: str) -> None:
-        self.runtime.stop(name)
+        self.runtime.kill(name)
 
     async def kill(self, name: str) -> None:
         self.runtime.kill(name)
@@ -59,7 +88,7 @@ class FakeWorld:
         self.runtime.rename(name, new)
 
     async def remove(self, *names: str) -> None:
-        self.runtime.remove(*names)
+        self.runtime.remove_by_hand(*names)
 
     async def check_health(self, name: str, well: bool) -> None:
         self.runtime.check_health(name, well)
@@ -76,15 +105,37 @@ _COMMANDS = {
     Program.BUSY: "exec yes >/dev/null",
     Program.GOOD: "exit 0",
     Program.BAD: "exit 3",
+    Program.POLITE: "trap 'exit 143' TERM; while :; do sleep 1000 & wait $!; done",
+    Program.STUBBORN: "trap '' TERM; while :; do sleep 1; done",
+    Program.TALKS: "printf '\\033[31mfirst\\033[m\\r\\n'; echo größe ☃ >&2;"
+    " echo $(printf %0600d 0 | tr 0 x); echo last; exit 3",
 }
 
 
 class PodmanWorld:
     """A `World` on a real Podman. The commands are programs of their own, beside its service."""
 
+    image = HELLO
+    absent_image = "localhost/absent:1"
+    foreign_image = "localhost/foreign:1"
+    absent_path = "/absent"
+    grace = 1.0
+
     def __init__(self, node: PodmanNode, timeout: float = 20.0) -> None:
         self.node = node
         self.runtime = Podman(node.socket, timeout)
+
+    def command(self, program: Program) -> tuple[str, ...]:
+        if program is Program.MISSING:
+            return ("/no/such/program",)
+        return ("sh", "-c", _COMMANDS[program])
+
+    @asynccontextmanager
+    async def listener(self, port: int) -> AsyncIterator[None]:
+        with self.node.host.socket() as socket:
+            socket.bind(("0.0.0.0", port))
+            socket.listen()
+            yield
 
     async def podman(self, *args: str, check: bool = True) -> str:
         done = await asyncio.to_thread(self.node.podman, *args, check=check)

@@ -660,3 +660,21 @@ async def test_etcd_frozen_for_a_while(server: EtcdServer, monkeypatch: pytest.M
         assert server.ctl("get", "/piccolo/data/seen", "--print-value-only") == "2\n"
         stored = server.ctl("get", "/piccolo/data/a", "--print-value-only").strip().encode()
         assert await value_of(mirror, "a") == stored
+
+
+async def test_what_is_promised_is_seen_as_one_transaction_and_written_soon(tmp_path: Path) -> None:
+    engine = MirrorEngine(tmp_path)
+    store = await engine.open()
+    assert isinstance(store, MirroredStore)
+    start = await store.commit([Put("a", b"1"), Put("c", b"1")])
+    values = {"a": b"1", "b": b"2", "c": None}
+    async with watching(store, "", start) as changes:
+        revision = store.promise(values)
+        assert await take(changes, 3) == [Change(k, v, revision) for k, v in values.items()]
+        async with asyncio.timeout(5):
+            await store.written({"a", "b", "c"})
+        found = contents(await store.backing.list(""))
+        assert (found["a"], found["b"], found.get("c")) == (b"1", b"2", None)
+        await nothing_comes(changes)
+    await store.close()
+    await asyncio.gather(*engine.tasks)

@@ -19,6 +19,7 @@ from piccolo.config.document import MAX_BYTES, Document, Path, load_documents
 from piccolo.config.manifests.base import Report, ignored_in
 from piccolo.config.manifests.json_text import as_yaml
 from piccolo.config.manifests.kinds import Kind, Made, model_of
+from piccolo.config.manifests.known import Known
 from piccolo.config.manifests.loading import Text
 from piccolo.config.validation import explain, path_text, said
 from piccolo.core.errors import InvalidSpec
@@ -26,6 +27,7 @@ from piccolo.core.words import printable
 from piccolo.core.workload import Action, Workload
 
 MAX_DOCUMENTS = 5000
+MAX_VALUES = 20_000  # keys and items of one document: pydantic explains each that is wrong at once
 MAX_EXPLAINED = 200  # problems of one document
 MAX_PROBLEMS = 200  # shown of all; the rest is counted
 
@@ -128,8 +130,9 @@ class Reading:
         )
 
 
-def read(texts: Iterable[Text]) -> Reading:
-    """All documents of `texts` (see `loading.read_all`), checked each and together.
+def read(texts: Iterable[Text], known: Known | None = None) -> Reading:
+    """All documents of `texts` (see `loading.read_all`), checked each and together, and beside what
+    is `known` of the cluster.
 
     What is wrong with them is in the reading. Raises `InvalidSpec` only for what `texts` raises,
     and for too many documents.
@@ -154,7 +157,7 @@ def read(texts: Iterable[Text]) -> Reading:
         sources = ", ".join(f.source for f in reading.empty)
         reading.broken.append(Finding(sources or "nothing", 0, 0, "there is no document at all"))
         reading.empty.clear()
-    check_together(reading.found)
+    check_together(reading.found, known)
     return reading
 
 
@@ -175,6 +178,8 @@ def _check(document: Document, *, several: bool) -> Found:
     found = Found(document, several)
     value = document.value
     model = model_of(value)
+    if len(document.positions) > MAX_VALUES:
+        model = (), f"more than {MAX_VALUES} keys and values in one document: split it"
     if isinstance(value, dict):
         found.kind = _named(value.get("kind"))
         metadata = value.get("metadata")

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from piccolo.config.document import Path
+from piccolo.config.manifests.known import Known, tell
 from piccolo.config.manifests.pullpiri import ModelInfo, Packed
 from piccolo.core.dependencies import find_cycles
 from piccolo.core.words import suggest
@@ -26,13 +26,19 @@ _NAME = ("metadata", "name")
 _MAX_GUESSES = 20
 
 
-def check_together(found: Sequence[Found]) -> None:
-    """Reports to each document what is wrong with it beside the others, and completes Models."""
+def check_together(found: Sequence[Found], known: Known | None = None) -> None:
+    """Reports to each document what is wrong with it beside the others, and completes Models.
+
+    `known`: what they come on top of; None: nobody knows what the cluster has.
+    """
     _check_names(found)
     workloads = {f.made.name: f for f in found if isinstance(f.made, Workload)}
     _check_packages(found, workloads)
-    _check_actions(found)
-    _check_dependencies(workloads)
+    _check_actions(found, known)
+    _check_dependencies(workloads, known)
+    for f in workloads.values():
+        if known is not None and isinstance(f.made, Workload):
+            tell(f.made, f.document.value, known, f.report)
 
 
 def _check_names(found: Sequence[Found]) -> None:
@@ -94,15 +100,18 @@ def _place(target: Found, package: str, info: ModelInfo) -> None:
     target.made = replace(model, package=package)
 
 
-def _check_actions(found: Sequence[Found]) -> None:
-    packages = {f.name for f in found if f.kind == "Package"}
+def _check_actions(found: Sequence[Found], known: Known | None) -> None:
+    there = known.packages if known else frozenset()
+    packages = {f.name for f in found if f.kind == "Package"} | there
     guess = _guesser(packages)
     acted: dict[str, Found] = {}
     for f in found:
         if not isinstance(f.made, Action):
             continue
         target = f.made.package
-        if target not in packages:
+        if target not in packages and known is not None:
+            f.problem(("spec", "target"), _no_package(target, packages) + guess(target))
+        elif target not in packages:
             f.report.notice(
                 ("spec", "target"),
                 f'the Package "{target}" is not in these documents: it must be in the cluster'
@@ -117,45 +126,63 @@ def _check_actions(found: Sequence[Found]) -> None:
                 f' "{target}" at once: {place}',
             )
     for f in found:
-        if isinstance(f.made, Packed) and f.made.name not in acted:
+        if isinstance(f.made, Packed) and f.made.name not in acted and f.made.name not in there:
             f.report.notice((), "it is declared only: a Scenario with action: launch starts it")
 
 
-def _check_dependencies(workloads: dict[str, Found]) -> None:
-    graph: dict[str, list[str]] = {}
-    guess = _guesser(workloads)
+def _no_package(name: str, packages: Iterable[str]) -> str:
+    names = ", ".join(sorted(packages)[:_MAX_GUESSES])
+    there = f"there are {names}" if names else "there are none: apply it, with its Models"
+    return f'there is no Package "{name}", here or in the cluster; {there}'
+
+
+def _check_dependencies(workloads: dict[str, Found], known: Known | None) -> None:
+    others = {n: w for n, w in (known or Known()).workloads.items() if n not in workloads}
+    graph = {name: [d.workload for d in other.depends_on] for name, other in others.items()}
+    guess = _guesser([*workloads, *others])
     for name, f in workloads.items():
         assert isinstance(f.made, Workload)
         graph[name] = [d.workload for d in f.made.depends_on]
         for index, needed in enumerate(f.made.depends_on):
-            _check_dependency(f, ("spec", "dependsOn", index), needed, workloads, guess)
+            path = ("spec", "dependsOn", index)
+            target = workloads[needed.workload].made if needed.workload in workloads else None
+            target = target or others.get(needed.workload)
+            if isinstance(target, Workload):
+                if never := _never(needed, target):
+                    f.problem(path, never)
+                continue
+            here = "here or in the cluster: it waits for it" if known else ""
+            here = here or "in these documents: it must be in the cluster"
+            missing = f'"{needed.workload}" is not {here}'
+            f.report.notice(path, missing + guess(needed.workload))
     for cycle in find_cycles(graph):
-        f = workloads[cycle[0]]
-        index = graph[cycle[0]].index((*cycle, cycle[0])[1])
-        way = " → ".join((*cycle, cycle[0]))
-        f.problem(("spec", "dependsOn", index), f"none of these could ever start: {way}")
+        _report_cycle(cycle, graph, workloads)
+    for other in others.values():
+        for needed in other.depends_on:
+            target = workloads[needed.workload].made if needed.workload in workloads else None
+            if isinstance(target, Workload) and (never := _never(needed, target)):
+                f = workloads[needed.workload]
+                f.report.notice((), f'"{other.name}" waits for ever: {never}')
 
 
-def _check_dependency(
-    f: Found,
-    path: Path,
-    needed: Dependency,
-    workloads: dict[str, Found],
-    guess: Callable[[str], str],
-) -> None:
-    other = workloads.get(needed.workload)
-    if other is None:
-        f.report.notice(
-            path,
-            f'"{needed.workload}" is not in these documents: it must be in the cluster'
-            f"{guess(needed.workload)}",
-        )
-        return
-    target = other.made
-    assert isinstance(target, Workload)
-    condition = needed.condition
-    if condition is DependencyCondition.HEALTHY and not target.probed:
-        f.problem(path, f'"{target.name}" has no probes that could say that it is healthy')
+def _never(needed: Dependency, target: Workload) -> str:
+    """Why the condition can never hold; empty: it can."""
+    if needed.condition is DependencyCondition.HEALTHY and not target.probed:
+        return f'"{target.name}" has no probes that could say that it is healthy'
     always = target.restart.policy is RestartPolicy.ALWAYS
-    if condition is DependencyCondition.COMPLETED and always:
-        f.problem(path, f'"{target.name}" never completes: its restart policy is Always')
+    if needed.condition is DependencyCondition.COMPLETED and always:
+        return f'"{target.name}" never completes: its restart policy is Always'
+    return ""
+
+
+def _report_cycle(
+    cycle: tuple[str, ...], graph: dict[str, list[str]], workloads: dict[str, Found]
+) -> None:
+    first = next((n for n, name in enumerate(cycle) if name in workloads), None)
+    if first is None:
+        return  # it was there before these documents
+    cycle = (*cycle[first:], *cycle[:first])
+    way = (*cycle, cycle[0])
+    index = graph[way[0]].index(way[1])
+    message = f"none of these could ever start: {' → '.join(way)}"
+    workloads[way[0]].problem(("spec", "dependsOn", index), message)

@@ -103,6 +103,7 @@ class AgentService(wire.NodeAgentServiceBase):
             raise first_of(group) from None
         finally:
             self._c.sessions.close(session)
+            self._c.desired.close(session)
             self._c.monitoring.closed(session.node_id, session.generation, said_goodbye=goodbye)
         # What is queued still goes out, a goodbye above all, unless the agent takes nothing more.
         with contextlib.suppress(TimeoutError):
@@ -130,6 +131,8 @@ class AgentService(wire.NodeAgentServiceBase):
         session.message_seq = first.seq
         report = self._c.reports.of(node.id)
         in_step = hello.digest == report.digest and hello.containers == len(report.containers)
+        if not in_step:
+            self._c.reports.keep_instances(node.id, {held.key for held in hello.held})
         session.send(
             wire.MasterMessage(
                 welcome=wire.Welcome(
@@ -146,6 +149,7 @@ class AgentService(wire.NodeAgentServiceBase):
         )
         if self._c.certificates.is_outdated(caller().principal, caller().serial):
             session.send(self._c.trust_bundle())
+        self._c.desired.open(session, hello.held)
         self._c.nodes.synced(node.id, False)
         self._c.monitoring.opened(node, session.generation, session.peer)
         self._c.nodes.describe(
@@ -186,6 +190,8 @@ class AgentService(wire.NodeAgentServiceBase):
             "pulse": self._c.pulses.on_stream,
             "result": lambda session, result: session.answered(result),
             "config_ack": self._on_config_ack,
+            "desired_ack": self._on_desired_ack,
+            "events": self._c.agent_events.take,
         }
 
     def _on_heartbeat(self, session: Session, beat: wire.Beat) -> None:
@@ -199,11 +205,17 @@ class AgentService(wire.NodeAgentServiceBase):
         told = (beat.digest, beat.containers)
         if not beat.unknown and told != (report.digest, len(report.containers)):
             session.send(_resync("the digests differ"))
+        self._c.desired.beat(session, beat.desired_digest)
 
     def _on_delta(self, session: Session, delta: wire.StatusDelta) -> None:
         self._c.reports.delta(
             session.node_id,
-            Delta(convert.containers_from_wire(delta.containers), tuple(delta.removed)),
+            Delta(
+                convert.containers_from_wire(delta.containers),
+                tuple(delta.removed),
+                convert.instance_statuses_from_wire(delta.instances),
+                tuple(delta.removed_instances),
+            ),
         )
         self._conditions(session, delta.conditions)
         node = self._c.state.node(session.node_id)
@@ -212,7 +224,11 @@ class AgentService(wire.NodeAgentServiceBase):
         self._c.nodes.synced(session.node_id, True)
 
     def _on_snapshot(self, session: Session, snapshot: wire.StatusSnapshot) -> None:
-        self._c.reports.snapshot(session.node_id, convert.containers_from_wire(snapshot.containers))
+        self._c.reports.snapshot(
+            session.node_id,
+            convert.containers_from_wire(snapshot.containers),
+            convert.instance_statuses_from_wire(snapshot.instances),
+        )
         self._conditions(session, snapshot.conditions)
         self._c.nodes.synced(session.node_id, True)
 
@@ -224,6 +240,9 @@ class AgentService(wire.NodeAgentServiceBase):
     def _on_config_ack(self, session: Session, ack: wire.ConfigAck) -> None:
         if ack.error:
             log.warning("node %s refused its configuration: %s", session.node_id, ack.error)
+
+    def _on_desired_ack(self, session: Session, ack: wire.DesiredAck) -> None:
+        self._c.desired.answered(session, ack.digest, ack.error)
 
     def _alert(self, node: Node | None, alert: wire.AlertInfo) -> None:
         if node is not None:

@@ -11,11 +11,14 @@ from piccolo.core.model import NodeLive, Topology
 from piccolo.core.selectors import check_labels
 from piccolo.master import keys
 from piccolo.master.api_server.audit_calls import AuditCalls
+from piccolo.master.api_server.documents import Documents
 from piccolo.master.api_server.joining import register
 from piccolo.master.api_server.secret_calls import SecretCalls
 from piccolo.master.api_server.security_calls import SecurityCalls
 from piccolo.master.api_server.views import Views
 from piccolo.master.api_server.watching import Watcher
+from piccolo.master.api_server.workload_calls import WorkloadCalls
+from piccolo.master.api_server.workload_views import WorkloadViews
 from piccolo.master.cluster import Cluster
 from piccolo.rpc import convert, wire
 from piccolo.rpc.server import concerns
@@ -26,10 +29,14 @@ _CHECK_TIMEOUT_MAX = 60.0
 _RECENT_EVENTS = 8
 
 
-class ClientService(AuditCalls, SecurityCalls, SecretCalls, wire.ApiServerServiceBase):
+class ClientService(
+    AuditCalls, SecurityCalls, SecretCalls, WorkloadCalls, wire.ApiServerServiceBase
+):
     def __init__(self, cluster: Cluster) -> None:
         self._c = cluster
         self._views = Views(cluster)
+        self._documents = Documents(cluster)
+        self._workloads = WorkloadViews(cluster, self._views)
 
     # ---- reading ----
 
@@ -72,7 +79,7 @@ class ClientService(AuditCalls, SecurityCalls, SecretCalls, wire.ApiServerServic
         )
 
     def watch(self, message: wire.WatchRequest) -> AsyncIterator[wire.WatchResponse]:
-        return Watcher(self._c, self._views, message).responses()
+        return Watcher(self._c, self._views, self._workloads, message).responses()
 
     # ---- topology ----
 

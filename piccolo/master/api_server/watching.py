@@ -10,6 +10,8 @@ from piccolo.core.errors import Compacted, InvalidSpec
 from piccolo.core.model import Container, Event, Node
 from piccolo.master import keys
 from piccolo.master.api_server.views import Views
+from piccolo.master.api_server.watched_workloads import WatchedWorkloads
+from piccolo.master.api_server.workload_views import WorkloadViews
 from piccolo.master.cluster import Cluster
 from piccolo.rpc import convert, wire
 
@@ -18,6 +20,7 @@ _PREFIX = {
     wire.WatchKind.CONTAINER: "",
     wire.WatchKind.EVENT: keys.EVENT,
     wire.WatchKind.TOPOLOGY: "",
+    wire.WatchKind.WORKLOAD: "",
 }
 
 
@@ -25,7 +28,9 @@ class Watcher:
     """Remembers what the client has been sent, so that it hears of every change once, and of
     objects that left its selection as deleted."""
 
-    def __init__(self, cluster: Cluster, views: Views, request: wire.WatchRequest) -> None:
+    def __init__(
+        self, cluster: Cluster, views: Views, workloads: WorkloadViews, request: wire.WatchRequest
+    ) -> None:
         """Raises `InvalidSpec` for an unknown kind or selector, `NotFound` for an unknown node."""
         if request.kind not in _PREFIX:
             raise InvalidSpec(f"cannot watch kind {int(request.kind)}")
@@ -34,12 +39,13 @@ class Watcher:
         self._kind = request.kind
         self._usage = request.usage
         self._node = cluster.state.find_node(request.node).id if request.node else ""
-        make = (
-            views.container_selector
-            if request.kind == wire.WatchKind.CONTAINER
-            else views.node_selector
-        )
-        self._selector = make(request.filter)
+        self._workloads: WatchedWorkloads | None = None
+        if request.kind == wire.WatchKind.WORKLOAD:
+            self._workloads = WatchedWorkloads(cluster, workloads, request)
+        elif request.kind == wire.WatchKind.CONTAINER:
+            self._selector = views.container_selector(request.filter)
+        else:
+            self._selector = views.node_selector(request.filter)
         self._sent: dict[str, wire.WatchResponse] = {}
 
     async def responses(self) -> AsyncIterator[wire.WatchResponse]:
@@ -62,7 +68,9 @@ class Watcher:
     def _listed(self) -> Iterator[wire.WatchResponse]:
         """In the order in which the lists of the same kinds are."""
         state = self._c.state
-        if self._kind == wire.WatchKind.TOPOLOGY:
+        if self._workloads is not None:
+            found = self._workloads.listed()
+        elif self._kind == wire.WatchKind.TOPOLOGY:
             found = [keys.TOPOLOGY]
         elif self._kind == wire.WatchKind.EVENT:
             found = sorted(state.group(keys.EVENT))
@@ -79,6 +87,8 @@ class Watcher:
 
     def _touched(self, key: str) -> list[str]:
         """The objects of the watched kind that may look different after a change of `key`."""
+        if self._workloads is not None:
+            return self._workloads.touched(key)
         of_node = key.partition("/")[2]
         match self._kind:
             case wire.WatchKind.NODE:
@@ -114,6 +124,8 @@ class Watcher:
     def _object(self, key: str) -> wire.WatchResponse | None:
         """What stands under `key`, if the client asked for it."""
         state = self._c.state
+        if self._workloads is not None:
+            return self._workloads.object(key)
         if self._kind == wire.WatchKind.TOPOLOGY:
             return wire.WatchResponse(topology=self._views.topology())
         if self._kind == wire.WatchKind.EVENT:
@@ -153,7 +165,7 @@ class Watcher:
 
 
 def _content(response: wire.WatchResponse) -> object:
-    return response.node or response.container or response.event or response.topology
+    return wire.which_one_of(response, "object")[1]
 
 
 def _quiet(node: wire.Node) -> wire.Node:

@@ -14,6 +14,7 @@ from pathlib import Path
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
 from piccolo.core.errors import InvalidSpec
+from piccolo.core.words import show
 
 DEFAULT_PORT = 2379
 DEFAULT_PREFIX = "/piccolo/"
@@ -57,8 +58,8 @@ class EtcdUrl:
             raise InvalidSpec(f"not the address of an etcd store ({error}), {_EXAMPLE}") from None
         if parts.scheme not in ("etcd", "etcds"):
             raise InvalidSpec(
-                f"the address of an etcd store begins with etcd:// or etcds://, not with "
-                f'"{parts.scheme}", {_EXAMPLE}'
+                "the address of an etcd store begins with etcd:// or etcds://, not with "
+                f"{show(parts.scheme)}, {_EXAMPLE}"
             )
         if parts.fragment:
             raise InvalidSpec('a "#" in the address of an etcd store must be written as %23')
@@ -125,7 +126,7 @@ def _endpoint(text: str) -> Endpoint:
     except ValueError:
         host = port = None
     if not host or port == 0:
-        raise InvalidSpec(f'"{text}" is not HOST:PORT of an etcd server, {_EXAMPLE}')
+        raise InvalidSpec(f"{show(text)} is not HOST:PORT of an etcd server, {_EXAMPLE}")
     return Endpoint(host, port or DEFAULT_PORT)
 
 
@@ -134,7 +135,7 @@ def _files(parts: SplitResult) -> dict[str, Path]:
     for name, value in parse_qsl(parts.query, keep_blank_values=True):
         if name not in _OPTIONS:
             raise InvalidSpec(
-                f'unknown option "{name}" in the address of the etcd store; there are: '
+                f"unknown option {show(name)} in the address of the etcd store; there are: "
                 f"{', '.join(_OPTIONS)}"
             )
         if name in files or not value:

@@ -1,0 +1,458 @@
+"""Documents become containers: apply, diff, history, rollback, restart, delete, on real nodes."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+
+from tests.e2e.workloads import SLEEP, Cluster, shell, until, workload
+from tests.lab.cluster import Lab
+
+pytestmark = [pytest.mark.needs_root, pytest.mark.needs_podman, pytest.mark.slow]
+
+HELLO = "localhost/hello:latest"
+MANY = 30
+UNCHANGED = 1.5  # s for an apply that changes nothing, on a busy machine (./dev bench: 0.3 s)
+LATE = "node3"  # its agent is started by a test
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Cluster]:
+    with Lab(3) as lab:
+        lab.start_master()
+        with lab.watch_nodes() as watch:
+            for name in ("node1", "node2"):
+                lab.start_agent(name)
+            for name in ("node1", "node2"):
+                watch.wait_status(name, "Ready", 20)
+        yield Cluster(lab)
+
+
+def changes(done: Any) -> list[tuple[str, str]]:
+    return [(change["name"], change["what"]) for change in json.loads(done.stdout)["changes"]]
+
+
+def same(one: Any, other: Any) -> bool:
+    return bool(one.run == other.run)
+
+
+# ---- apply ----
+
+
+def test_new_unchanged_changed(cluster: Cluster) -> None:
+    document = workload("web", "node1", env={"GREETING": "hello"})
+    done = cluster.apply(document)
+    assert "workload/web created" in done.stdout
+    assert "1 workload is as asked" in done.stdout
+    first = cluster.copy("node1", "web")
+    assert (first.name, first.state) == ("web.0.web", "running")
+    known = cluster.get("web")
+    assert (known["state"], known["ready"], known["generation"]) == ("Running", 1, 1)
+
+    begun = time.monotonic()
+    assert "workload/web unchanged" in cluster.apply(document).stdout
+    assert time.monotonic() - begun < UNCHANGED
+    assert same(cluster.copy("node1", "web"), first)
+    assert cluster.get("web")["revision"] == known["revision"]
+
+    done = cluster.apply(workload("web", "node1", env={"GREETING": "good day"}))
+    assert "workload/web changed (generation 2)" in done.stdout
+    second = cluster.copy("node1", "web")
+    assert second.id != first.id
+    assert cluster.execute("node1", "web.0.web", "sh", "-c", "echo $GREETING") == "good day\n"
+
+
+def test_what_the_agent_can_change_alone_touches_no_container(cluster: Cluster) -> None:
+    cluster.apply(workload("scaled", "node1"))
+    before = cluster.copy("node1", "scaled")
+    probe = {"liveness": {"exec": {"command": ["true"]}}}
+    cluster.apply(workload("scaled", "node1", replicas=2, probes=probe, stop={"grace": "2s"}))
+    copies = cluster.copies("node1", "scaled")
+    assert set(copies) == {"scaled.0.scaled", "scaled.1.scaled"}
+    assert same(copies["scaled.0.scaled"], before)
+    cluster.apply(workload("scaled", "node1", replicas=1))
+    until(lambda: len(cluster.copies("node1", "scaled")) == 1)
+    assert same(cluster.copy("node1", "scaled"), before)
+
+
+def test_a_dry_run_and_a_diff_change_nothing(cluster: Cluster) -> None:
+    cluster.apply(workload("kept", "node1"))
+    before, copy = cluster.get("kept"), cluster.copy("node1", "kept")
+    revision = cluster.lab.get("events")
+    file = cluster.write(workload("kept", "node1", env={"A": "1"}), workload("fresh"))
+    shown = cluster.piccolo("apply", "-f", file, "--dry-run", "--diff").stdout
+    assert "workload/kept would be changed" in shown
+    assert "workload/fresh would be created" in shown
+    assert 'env.A: - -> "1"' in shown
+    differs = cluster.piccolo("diff", "-f", file, check=False)
+    assert (differs.returncode, "fresh" in differs.stdout) == (1, True)
+    same_file = cluster.write(workload("kept", "node1"))
+    assert cluster.piccolo("diff", "-f", same_file).returncode == 0
+    assert cluster.get("kept") == before
+    assert same(cluster.copy("node1", "kept"), copy)
+    assert "fresh" not in cluster.all()
+    assert cluster.lab.get("events") == revision
+
+
+def test_two_clients_apply_the_same_at_once(cluster: Cluster) -> None:
+    documents = [workload(f"both{n}", "node2") for n in range(3)]
+    file, barrier = cluster.write(*documents), threading.Barrier(2)
+
+    def apply(_: int) -> list[tuple[str, str]]:
+        barrier.wait()
+        return changes(cluster.piccolo("apply", "-f", file, "-o", "json"))
+
+    with ThreadPoolExecutor(2) as pool:
+        one, other = pool.map(apply, range(2))
+    for (name, what), (_, also) in zip(one, other, strict=True):
+        assert {what, also} == {"created", "unchanged"}, name
+        assert cluster.get(name)["generation"] == 1
+        assert len(cluster.copies("node2", name)) == 1
+
+
+def test_many_at_once(cluster: Cluster) -> None:
+    documents = [workload(f"many{n}", stop={"grace": "0s"}) for n in range(MANY)]
+    done = cluster.apply(*documents)
+    assert f"{MANY} workloads are as asked" in done.stdout
+    copies = {node: cluster.copies(node) for node in ("node1", "node2")}
+    counts = {
+        node: sum(c.workload.startswith("many") for c in found.values())
+        for node, found in copies.items()
+    }
+    assert sum(counts.values()) == MANY
+    assert min(counts.values()) >= MANY // 3  # no node is left out
+    cluster.delete(*(f"many{n}" for n in range(MANY)))
+    for node in copies:
+        assert not [c for c in cluster.copies(node) if c.startswith("many")]
+
+
+def test_bad_documents_change_nothing(cluster: Cluster) -> None:
+    before = cluster.all()
+
+    def refused(text: str) -> str:
+        (folder := cluster.lab.master.dir / "bad").mkdir(exist_ok=True)
+        (folder / "bad.yaml").write_text(text)
+        done = cluster.piccolo("apply", "-f", str(folder), check=False)
+        assert done.returncode == 2, done
+        assert done.stdout == ""
+        assert "Traceback" not in done.stderr
+        assert cluster.all() == before
+        return done.stderr
+
+    good = json.dumps(workload("good"))
+    typo = refused(f"{good}\n---\n{json.dumps(workload('bad', enf={}))}")
+    assert 'unknown key "enf"; did you mean "env"?' in typo
+    assert "bad.yaml:3:" in typo
+    assert '"good" is defined already' in refused(f"{good}\n---\n{good}")
+    circle = [workload(a, dependsOn=[{"workload": b}]) for a, b in ("ab", "bc", "ca")]
+    assert "a → b → c → a" in refused("\n---\n".join(map(json.dumps, circle)))
+    assert "1 MiB" in refused(json.dumps(workload("big", env={"A": "x" * (2 << 20)})))
+    assert "MiB" in refused("[" * (10 << 20))
+    assert "tab" in refused("kind: Workload\n\tmetadata: {}").lower()
+    twice = refused("apiVersion: piccolo.io/v1\nkind: Workload\nkind: Workload\n")
+    assert "kind" in twice
+    bomb = "a: &a [x,x,x,x,x,x,x,x,x]\n" + "".join(
+        f"{b}: &{b} [{','.join([f'*{a}'] * 9)}]\n"
+        for a, b in zip("abcdefgh", "bcdefghi", strict=True)
+    )
+    refused(bomb)
+
+
+def test_a_circle_through_what_is_there_is_refused(cluster: Cluster) -> None:
+    cluster.start(workload("head", dependsOn=[{"workload": "tail"}]))
+    refused = cluster.apply(workload("tail", dependsOn=[{"workload": "head"}]), check=False)
+    assert refused.returncode == 2
+    assert "head → tail → head" in refused.stderr or "tail → head → tail" in refused.stderr
+    assert "tail" not in cluster.all()
+    cluster.delete("head")
+
+
+def test_waiting_ends_when_its_time_is_over(cluster: Cluster) -> None:
+    probe = {"readiness": {"exec": {"command": ["false"]}}}
+    done = cluster.apply(
+        workload("never", "node1", probes=probe), options=("--timeout", "2s"), check=False
+    )
+    assert done.returncode == 7
+    assert "never" in done.stderr
+    assert "goes on by itself" in done.stderr
+
+
+# ---- history ----
+
+
+def test_history_and_the_way_back(cluster: Cluster) -> None:
+    for version in ("one", "two", "three"):
+        cluster.apply(workload("app", "node1", env={"VERSION": version}))
+
+    def running() -> str:
+        return cluster.execute("node1", "app.0.app", "sh", "-c", "echo $VERSION").strip()
+
+    done = cluster.piccolo("rollback", "workload", "app")
+    assert "generation 4" in done.stdout
+    assert running() == "two"
+    cluster.piccolo("rollback", "workload", "app", "--to", "1")
+    assert running() == "one"
+    history = json.loads(cluster.piccolo("history", "workload", "app", "-o", "json").stdout)
+    assert [g["generation"] for g in history] == [1, 2, 3, 4, 5]
+    assert [g["cause"].split()[0] for g in history] == ["apply"] * 3 + ["rollback"] * 2
+    assert [g["current"] for g in history] == [False] * 4 + [True]
+    missing = cluster.piccolo("rollback", "workload", "app", "--to", "9", check=False)
+    assert missing.returncode == 3
+    assert "there are 1, 2, 3, 4" in missing.stderr
+
+
+def test_restart_makes_fresh_containers_of_the_same_spec(cluster: Cluster) -> None:
+    cluster.apply(workload("tired", "node1"), workload("awake", "node1"))
+    tired, awake = cluster.copy("node1", "tired"), cluster.copy("node1", "awake")
+    cluster.piccolo("restart", "workload", "tired")
+    assert cluster.copy("node1", "tired").id != tired.id
+    assert same(cluster.copy("node1", "awake"), awake)
+    assert cluster.get("tired")["generation"] == 1
+
+
+# ---- dependencies ----
+
+
+def test_dependencies_hold_across_nodes(cluster: Cluster) -> None:
+    probe = {"exec": {"command": ["test", "-e", "/tmp/well"]}, "interval": "500ms"}
+    needs = [
+        {"workload": "db", "condition": "healthy"},
+        {"workload": "migration", "condition": "completed"},
+        {"workload": "queue"},
+    ]
+    cluster.start(
+        workload("shop", "node1", dependsOn=needs),
+        workload("db", "node2", command=SLEEP, probes={"readiness": probe}),
+        workload(
+            "migration",
+            "node1",
+            command=["true"],
+            restart={"policy": "OnFailure"},
+            dependsOn=[{"workload": "queue"}],
+        ),
+        workload("queue", "node2"),
+    )
+    cluster.wait("migration", phase="Completed")
+    waits = cluster.wait("shop", phase="Waiting", reason="DependencyNotReady")
+    until(lambda: "db to be healthy" in cluster.status("shop")["message"])
+    assert waits["ready"] is False
+    assert cluster.copies("node1", "shop") == {}
+    assert not cluster.get("shop")["settled"]
+    cluster.execute("node2", "db.0.db", "touch", "/tmp/well")
+    cluster.wait_settled("shop", "db", "migration", "queue")
+
+
+def test_dependents_go_first(cluster: Cluster) -> None:
+    refused = cluster.piccolo("delete", "workload", "db", "queue", check=False)
+    assert refused.returncode == 5
+    assert "shop" in refused.stderr
+    assert "--cascade" in refused.stderr
+    assert cluster.get("db")["deleting"] is False
+    with cluster.lab.watch("get", "workloads", "-w", "-o", "json") as watch:
+        watch.wait_synced()
+        cluster.piccolo("delete", "workload", "db", "queue", "--cascade")
+        gone = [c.name for c in watch.changes if c.type == "DELETED"]
+    assert sorted(gone) == ["db", "migration", "queue", "shop"]
+    assert gone.index("shop") < gone.index("db")
+    assert gone.index("shop") < gone.index("migration") < gone.index("queue")
+    left = cluster.copies("node1") | cluster.copies("node2")
+    assert not {"shop", "db", "migration", "queue"} & {c.workload for c in left.values()}
+
+
+# ---- more than a container ----
+
+
+def test_init_container_and_containers_that_share(cluster: Cluster) -> None:
+    shared = {"path": "/www", "scratch": "www"}
+    fetch = {"command": shell("wget -qO- http://127.0.0.1:8080/page | grep -q made")}
+    cluster.apply(
+        workload(
+            "site",
+            "node1",
+            network={"mode": "bridge"},
+            initContainers=[
+                {
+                    "name": "maker",
+                    "image": HELLO,
+                    "command": shell("sleep 1; echo made >/www/page"),
+                    "mounts": [shared],
+                }
+            ],
+            containers=[
+                {
+                    "name": "server",
+                    "image": HELLO,
+                    "command": ["httpd", "-f", "-p", "8080", "-h", "/www"],
+                    "mounts": [{**shared, "readOnly": True}],
+                },
+                {
+                    "name": "reader",
+                    "image": HELLO,
+                    "command": SLEEP,
+                    "probes": {"readiness": {"exec": fetch, "interval": "500ms"}},
+                },
+            ],
+        )
+    )
+    copies = cluster.copies("node1", "site")
+    assert set(copies) == {"site.0.maker", "site.0.server", "site.0.reader"}
+    assert cluster.status("site")["ready"]
+    podman = cluster.lab.podman["node1"]
+    assert podman.podman("pod", "ls", "--format", "{{.Name}}").stdout.split() == ["site.0"]
+    cluster.delete("site")
+    assert podman.podman("pod", "ls", "--quiet").stdout == ""
+    assert podman.podman("volume", "ls", "--quiet").stdout == ""
+
+
+def test_ports_files_and_secrets(cluster: Cluster) -> None:
+    cluster.piccolo("secret", "set", "door", "key=sesame", "page=hidden text")
+
+    def document(text: str) -> Any:
+        return workload(
+            "door",
+            "node2",
+            network={"mode": "bridge"},
+            ports=[{"containerPort": 8080, "hostPort": 8090}],
+            command=["httpd", "-f", "-p", "8080", "-h", "/www"],
+            env={"KEY": {"secret": "door", "key": "key"}},
+            files=[
+                {"path": "/www/open", "content": text},
+                {
+                    "path": "/www/hidden",
+                    "secret": {"secret": "door", "key": "page"},
+                    "mode": "0444",
+                },
+            ],
+            probes={"readiness": {"http": {"port": 8080, "path": "/open"}, "interval": "1s"}},
+        )
+
+    def page(name: str) -> str:
+        command = ["wget", "-qO-", f"http://{cluster.lab.nodes['node2'].ip}:8090/{name}"]
+        argv = [*cluster.lab.master.prefix(), "busybox", *command]
+        return cluster.lab.site.run(argv).stdout
+
+    cluster.apply(document("come in"))
+    assert page("open") == "come in"
+    assert page("hidden") == "hidden text"
+    assert cluster.execute("node2", "door.0.door", "sh", "-c", "echo $KEY") == "sesame\n"
+    first = cluster.copy("node2", "door")
+    cluster.apply(document("closed"))
+    assert page("open") == "closed"
+    second = cluster.copy("node2", "door")
+    assert second.id != first.id
+
+    cluster.piccolo("secret", "set", "door", "key=sesame", "page=new text", "--replace")
+    until(lambda: [c.id for c in cluster.copies("node2", "door").values()] != [second.id])
+    cluster.wait("door", phase="Running", ready=True)
+    assert page("hidden") == "new text"
+    described = cluster.piccolo("describe", "workload", "door").stdout
+    assert "8090" in described
+    for secret in ("sesame", "new text"):
+        assert secret not in described + json.dumps(cluster.get("door"))
+
+
+# ---- where they run ----
+
+
+def test_replicas_spread_and_one_per_node_follows_new_nodes(cluster: Cluster) -> None:
+    cluster.apply(
+        workload("spread", replicas=4, placement={"nodes": ["node1", "node2"]}),
+        workload("each", onePerNode=True),
+    )
+    assert [len(cluster.copies(n, "spread")) for n in ("node1", "node2")] == [2, 2]
+    assert [len(cluster.copies(n, "each")) for n in ("node1", "node2")] == [1, 1]
+    cluster.lab.start_agent(LATE)
+    until(lambda: cluster.get("each")["wanted"] == 3)
+    cluster.wait_settled("each")
+    assert len(cluster.copies(LATE, "each")) == 1
+    assert cluster.copies(LATE, "spread") == {}
+
+
+def test_nowhere_to_run(cluster: Cluster) -> None:
+    done = cluster.apply(workload("lost", "no-such-node"), check=False)
+    assert done.returncode == 1
+    assert "no-such-node" in done.stderr
+    assert cluster.get("lost")["placed"] == 0
+
+
+# ---- of other formats ----
+
+
+def pullpiri(action: str) -> list[dict[str, Any]]:
+    model = {
+        "hostNetwork": True,
+        "restartPolicy": "Always",
+        "terminationGracePeriodSeconds": 1,
+        "containers": [{"name": "hello", "image": HELLO}],
+    }
+    node = {"name": "hello", "node": "node1", "resources": {"volume": None, "network": None}}
+    specs: dict[str, dict[str, Any]] = {
+        "Scenario": {"condition": None, "action": action, "target": "hello"},
+        "Package": {"pattern": [{"type": "plain"}], "models": [node]},
+        "Model": model,
+    }
+    return [
+        {"apiVersion": "v1", "kind": kind, "metadata": {"name": "hello"}, "spec": spec}
+        for kind, spec in specs.items()
+    ]
+
+
+def test_pullpiri(cluster: Cluster) -> None:
+    scenario, package, model = pullpiri("launch")
+    cluster.apply(package, model)
+    held = cluster.get("hello")
+    assert held["held"]
+    assert held["settled"]
+    assert cluster.copies("node1", "hello") == {}
+    cluster.apply(scenario, package, model)
+    assert cluster.copy("node1", "hello").state == "running"
+    cluster.apply(*pullpiri("terminate"))
+    assert cluster.copies("node1", "hello") == {}
+    assert cluster.get("hello")["held"]
+
+
+def test_kubernetes(cluster: Cluster) -> None:
+    labels = {"app": "dash"}
+    container = {
+        "name": "dash",
+        "image": HELLO,
+        "env": [{"name": "THEME", "value": "dark"}],
+        "livenessProbe": {"exec": {"command": ["true"]}},
+    }
+    pod = {"hostNetwork": True, "terminationGracePeriodSeconds": 1, "containers": [container]}
+    cluster.apply(
+        {
+            "apiVersion": "apps/v1",
+            "kind": "Deployment",
+            "metadata": {"name": "dash"},
+            "spec": {
+                "replicas": 2,
+                "selector": {"matchLabels": labels},
+                "template": {"metadata": {"labels": labels}, "spec": pod},
+            },
+        }
+    )
+    copies = [c for node in ("node1", "node2", LATE) for c in cluster.copies(node, "dash").values()]
+    assert sorted(c.name for c in copies) == ["dash.0.dash", "dash.1.dash"]
+
+
+# ---- in the end ----
+
+
+def test_nothing_was_left_behind(cluster: Cluster) -> None:
+    cluster.delete(*cluster.all())
+    assert cluster.all() == {}
+    for name, podman in cluster.lab.podman.items():
+        for what in ("ps --all", "pod ls", "volume ls"):
+            assert podman.podman(*what.split(), "--quiet").stdout == "", (name, what)
+    missing = cluster.piccolo("delete", "workload", "web", check=False)
+    assert missing.returncode == 3
+    for program in (cluster.lab.master_proc, *cluster.lab.agents.values()):
+        assert program is not None
+        assert "Traceback" not in program.output(), program.error("has a traceback")

@@ -1,0 +1,88 @@
+"""What a target is: inputs, and a check that no input may break.
+
+A check feeds one input to one decoder and says what must hold of the outcome. It may raise our own
+errors, which are an answer; anything else is a finding, and so is an input that takes too long.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any, TypeVar
+
+from hypothesis import HealthCheck, given, seed, settings
+from hypothesis.strategies import SearchStrategy
+
+from piccolo.core.errors import PiccoloError
+
+T = TypeVar("T")
+
+MODULES = ("wire", "text", "documents", "podman", "machine", "disk", "stored")
+MOST_SECONDS = 1.0  # of processor time, for one input
+QUICK = 25  # examples in the bounded run, where a target says nothing else
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    name: str
+    about: str
+    inputs: SearchStrategy[Any]
+    check: Callable[[Any], None]
+    quick: int
+
+    def examine(self, value: Any) -> None:
+        """One input. Raises `AssertionError` when it takes too long, or what the check raises."""
+        begun = time.thread_time()
+        try:
+            self.check(value)
+        except PiccoloError as error:
+            str(error).encode()  # it can be said
+        took = time.thread_time() - begun
+        assert took < MOST_SECONDS, f"one input took {took:.1f} s"
+
+    def run(self, examples: int, seed_: int | None = None) -> None:
+        """Raises what the first finding raised, with its smallest example in the notes.
+
+        Without a seed the examples are always the same ones.
+        """
+        # It runs with no state of the test's: random is seeded by hypothesis for what we draw.
+        run = settings(
+            max_examples=examples,
+            derandomize=seed_ is None,
+            database=None,
+            deadline=None,
+            suppress_health_check=list(HealthCheck),
+        )(given(self.inputs)(self.examine))
+        state = random.getstate()
+        try:
+            (run if seed_ is None else seed(seed_)(run))()
+        finally:
+            random.setstate(state)
+
+
+_TARGETS: dict[str, Target] = {}
+
+
+def target(
+    inputs: SearchStrategy[T], quick: int = QUICK
+) -> Callable[[Callable[[T], None]], Callable[[T], None]]:
+    """Makes a target of a check. Its name is the function's, with dashes."""
+
+    def register(check: Callable[[T], None]) -> Callable[[T], None]:
+        name = check.__name__.replace("_", "-")
+        assert name not in _TARGETS, f"there are two targets {name}"
+        about = (check.__doc__ or "").partition("\n")[0]
+        _TARGETS[name] = Target(name, about, inputs, check, quick)
+        return check
+
+    return register
+
+
+def targets() -> dict[str, Target]:
+    """All there are, by name."""
+    for module in MODULES:
+        import_module(f"tests.fuzz.{module}")
+    return dict(_TARGETS)

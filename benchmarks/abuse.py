@@ -16,9 +16,9 @@ from typing import Any
 from h2.exceptions import ProtocolError
 
 from benchmarks.figures import Figure, Plan
-from piccolo.core.access import MASTER_NAME
-from piccolo.core.blocking import Blocklist
 from piccolo.core.errors import PermissionDenied
+from piccolo.core.security.access import MASTER_NAME
+from piccolo.core.security.blocking import Blocklist
 from piccolo.rpc.server import Caller
 from tests.rpc.ground import Ground, Guarding, Peer, ask, foreign, ours
 

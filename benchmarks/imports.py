@@ -25,7 +25,7 @@ AGENT = [
     "piccolo.core.model",
     "piccolo.rpc.wire",
     "h11",
-    "piccolo.runtime.podman",
+    "piccolo.runtime.podman.client",
     "piccolo.agent.master_link",
     "piccolo.roles.agent",
 ]

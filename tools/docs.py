@@ -19,11 +19,11 @@ from dataclasses import fields
 from math import ceil, floor
 from pathlib import Path
 
-from piccolo.core.liveness import PROFILES, LinkProfile
 from piccolo.core.model import NodeState
-from piccolo.core.node_states import LINK_FAULTS, TRANSITIONS, Fault, Trigger, diagram
-from piccolo.core.pulse import Pacer
-from piccolo.core.shortage import Thresholds
+from piccolo.core.nodes.liveness import PROFILES, LinkProfile
+from piccolo.core.nodes.pulse import Pacer
+from piccolo.core.nodes.shortage import Thresholds
+from piccolo.core.nodes.states import LINK_FAULTS, TRANSITIONS, Fault, Trigger, diagram
 from tools import workload_docs
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"

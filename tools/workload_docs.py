@@ -15,7 +15,7 @@ from piccolo.config.manifests.known import NOT_YET
 from piccolo.config.manifests.kubernetes import Deployment
 from piccolo.config.manifests.workload import WorkloadSpec
 from piccolo.config.units import format_duration
-from piccolo.core.rollup import State
+from piccolo.core.planning.rollup import State
 
 STATES: Mapping[State, str] = {
     State.HELD: "Declared by a Package that no action has launched.",

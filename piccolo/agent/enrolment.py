@@ -19,7 +19,7 @@ from ssl import DER_cert_to_PEM_cert, SSLContext
 from piccolo.agent.pki import Pki
 from piccolo.core.address import Address
 from piccolo.core.errors import InvalidSpec, PermissionDenied, PiccoloError, Unavailable
-from piccolo.core.token import JoinToken, fingerprint
+from piccolo.core.security.token import JoinToken, fingerprint
 from piccolo.rpc import wire
 from piccolo.rpc.client import Connection, dial
 from piccolo.security.tls import certificates_in, unverified_context

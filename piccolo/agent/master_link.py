@@ -32,8 +32,8 @@ from piccolo.core.errors import (
     PermissionDenied,
     PiccoloError,
 )
-from piccolo.core.liveness import PROFILES
 from piccolo.core.model import NodeRole, NodeType
+from piccolo.core.nodes.liveness import PROFILES
 from piccolo.rpc import convert, wire
 from piccolo.rpc.client import Connection, dial
 from piccolo.rpc.isolated import isolated

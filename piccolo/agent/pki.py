@@ -21,7 +21,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from piccolo.core.errors import InvalidSpec
-from piccolo.core.token import fingerprint
+from piccolo.core.security.token import fingerprint
 from piccolo.rpc import wire
 from piccolo.security.files import private_dir, read_private, write_private
 from piccolo.security.tls import certificates_in, client_context

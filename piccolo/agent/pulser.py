@@ -12,8 +12,8 @@ import time
 from collections.abc import Callable
 
 from piccolo.core.errors import Unavailable
-from piccolo.core.liveness import LinkProfile
-from piccolo.core.pulse import ANSWER, PULSE, Pacer, Pulse, decode, encode, ms_ago
+from piccolo.core.nodes.liveness import LinkProfile
+from piccolo.core.nodes.pulse import ANSWER, PULSE, Pacer, Pulse, decode, encode, ms_ago
 from piccolo.rpc.datagram import Datagrams, Source, connect
 
 log = logging.getLogger(__name__)

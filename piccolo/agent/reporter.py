@@ -18,9 +18,9 @@ from contextlib import aclosing
 
 from piccolo.core.backoff import pause
 from piccolo.core.errors import PiccoloError
-from piccolo.core.instances import InstanceStatus
 from piccolo.core.model import Condition, ContainerUsage
 from piccolo.core.report import Delta, Report
+from piccolo.core.workloads.instances import InstanceStatus
 from piccolo.runtime.base import Runtime
 
 log = logging.getLogger(__name__)

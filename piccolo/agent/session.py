@@ -24,9 +24,9 @@ from piccolo.agent.reporter import Reporter
 from piccolo.agent.workload_sync import WorkloadSync
 from piccolo.agent.workloads.service import Workloads
 from piccolo.core.errors import PiccoloError, Unavailable
-from piccolo.core.liveness import PROFILES, LinkProfile
 from piccolo.core.model import Condition, Facts, Resources, Usage
-from piccolo.core.pulse import Pacer
+from piccolo.core.nodes.liveness import PROFILES, LinkProfile
+from piccolo.core.nodes.pulse import Pacer
 from piccolo.core.report import Delta
 from piccolo.rpc import convert, wire
 from piccolo.rpc.client import Connection

@@ -190,7 +190,7 @@ def verify_audit(
             context=context,
         )
     else:
-        from piccolo.master.audit_reading import verify
+        from piccolo.master.security.audit_reading import verify
 
         report = verify(directory)
         reply = wire.VerifyAuditResponse(

@@ -10,8 +10,8 @@ from piccolo.cli.output import Table, age, clean, paint, size
 from piccolo.cli.spec import spec_of
 from piccolo.cli.workload_rows import INSTANCE_COLUMNS, colour, ready
 from piccolo.config.units import format_duration
-from piccolo.core.containers import Container, Mount, Port, Probes
-from piccolo.core.workload import Placement, Workload
+from piccolo.core.workloads.containers import Container, Mount, Port, Probes
+from piccolo.core.workloads.workload import Placement, Workload
 from piccolo.rpc import wire
 
 

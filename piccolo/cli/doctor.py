@@ -115,7 +115,7 @@ def of_context(found: Found, now: datetime) -> wire.Finding:
 
 def of_trust(found: Found, ca_pem: str) -> Iterator[wire.Finding]:
     """Whether we know the authority that the cluster has now."""
-    from piccolo.core.token import fingerprint
+    from piccolo.core.security.token import fingerprint
     from piccolo.rpc import wire
     from piccolo.security.tls import certificates_in
 

@@ -7,7 +7,7 @@ from dataclasses import is_dataclass
 from typing import Any
 
 from piccolo.core import plain
-from piccolo.core.workload import Workload
+from piccolo.core.workloads.workload import Workload
 
 
 def spec_of(text: str) -> Workload:

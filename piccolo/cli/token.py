@@ -12,7 +12,7 @@ from piccolo.core.errors import InvalidSpec
 if TYPE_CHECKING:
     from piccolo.rpc import wire
 
-_LONGEST = 366 * 86_400  # s: as master.tokens.MAX_TTL says
+_LONGEST = 366 * 86_400  # s: as master.security.tokens.MAX_TTL says
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -135,7 +135,7 @@ def revoke(
 ) -> None:
     """Make a token worthless. Nodes that joined with it stay in the cluster."""
     from piccolo.cli import client
-    from piccolo.core.token import parse_id
+    from piccolo.core.security.token import parse_id
     from piccolo.rpc import wire
 
     request = wire.RevokeTokenRequest(id=parse_id(id))

@@ -23,8 +23,8 @@ from piccolo.config.units import format_duration, format_size, parse_duration, p
 from piccolo.core.address import ETCD_PORT, GRPC_PORT, parse_address, parse_ip, parse_port
 from piccolo.core.errors import InvalidSpec
 from piccolo.core.model import NodeRole, NodeType
+from piccolo.core.security.token import JoinToken, parse_fingerprint, parse_id
 from piccolo.core.selectors import check_labels
-from piccolo.core.token import JoinToken, parse_fingerprint, parse_id
 from piccolo.core.words import kind, show
 
 MAX_LABELS = 64

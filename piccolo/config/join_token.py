@@ -12,7 +12,7 @@ from pathlib import Path
 
 from piccolo.config.yaml_file import read_text, source_name
 from piccolo.core.errors import InvalidSpec
-from piccolo.core.token import JoinToken
+from piccolo.core.security.token import JoinToken
 
 VARIABLE = "PICCOLO_TOKEN"
 

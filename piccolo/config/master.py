@@ -49,7 +49,7 @@ from piccolo.config.settings import (
 from piccolo.config.validation import validate_flags
 from piccolo.config.yaml_file import load_file, source_name, validate
 from piccolo.core.model import NodeRole, NodeType
-from piccolo.core.shortage import Thresholds
+from piccolo.core.nodes.shortage import Thresholds
 from piccolo.core.words import show
 
 _DEFAULT = MasterSettings(data_dir="")

@@ -14,7 +14,7 @@ from typing import Any
 
 from piccolo.core.errors import InvalidSpec
 from piccolo.core.model import NodeRole, NodeType
-from piccolo.core.shortage import Thresholds
+from piccolo.core.nodes.shortage import Thresholds
 
 
 class Discovery(StrEnum):
@@ -32,10 +32,10 @@ class AgentSettings:
     data_dir: str  # absolute path
     role: NodeRole = NodeRole.SUB
     type: NodeType = NodeType.EMBEDDED
-    link: str = "wired"  # a name in piccolo.core.liveness.PROFILES
+    link: str = "wired"  # a name in piccolo.core.nodes.liveness.PROFILES
     labels: Mapping[str, str] = field(default_factory=dict)
     podman_socket: str | None = None  # absolute path; None: the runtime looks for it
-    token: str = field(default="", repr=False)  # to join with, see `core.token`; empty: none
+    token: str = field(default="", repr=False)  # to join with; empty: none
     ca_pin: str = ""  # fingerprint of the cluster's authority; empty: the token's, or none
     collection_interval: float = 5.0  # s between two samples of usage
     log_level: str = "info"  # debug | info | warning | error

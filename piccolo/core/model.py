@@ -24,7 +24,7 @@ class NodeType(StrEnum):
 
 
 class NodeState(StrEnum):
-    """HLD 6.2; the legal transitions stand in `piccolo.core.node_states`."""
+    """HLD 6.2; the legal transitions stand in `piccolo.core.nodes.states`."""
 
     PENDING = "Pending"
     INITIALIZING = "Initializing"
@@ -203,7 +203,7 @@ class TokenUse:
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """A join token; see `core.token`."""
+    """A join token; see `core.security.token`."""
 
     id: str
     hash: str = field(repr=False)  # of the secret
@@ -223,7 +223,7 @@ class Certificate:
     """A certificate that the cluster's authority signed, and what became of it."""
 
     serial: str  # hexadecimal
-    role: str  # a `core.access.Role`
+    role: str  # a `core.security.access.Role`
     name: str  # of the client, or the id of the node
     fingerprint: str  # of its public key
     not_before: datetime  # when it was made
@@ -243,7 +243,7 @@ class Authorities:
 
 @dataclass(frozen=True, slots=True)
 class Secret:
-    """A named set of values that nobody is to see; see `master.secrets`."""
+    """A named set of values that nobody is to see; see `master.security.secrets`."""
 
     name: str
     data: Mapping[str, str] = field(repr=False)  # base64 (RFC 4648)

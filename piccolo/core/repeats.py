@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from piccolo.core.audit import Entry
+from piccolo.core.security.audit import Entry
 
 WINDOW = 10.0  # s
 MAX_WINDOWS = 256  # of attackers who make each denial differ, the oldest is given up

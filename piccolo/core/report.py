@@ -13,8 +13,8 @@ from datetime import datetime
 from hashlib import blake2b
 from typing import Generic, TypeVar
 
-from piccolo.core.instances import InstanceStatus
 from piccolo.core.model import Container
+from piccolo.core.workloads.instances import InstanceStatus
 
 T = TypeVar("T")
 

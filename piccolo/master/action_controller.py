@@ -1,7 +1,7 @@
 """ActionController (LLD 1.2): carries out what the planner decides.
 
-The planner (`core.planning`) is pure: from all that is declared, assigned and seen it makes a plan,
-and where that has led it makes none. Here it is asked whenever something changes, and the
+The planner (`core.planning.planner`) is pure: from all that is declared, assigned and seen it makes
+a plan, and where that has led it makes none. Here it is asked whenever something changes, and the
 assignments that it wants are committed; `DesiredState` tells the agents.
 """
 
@@ -13,20 +13,20 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 
-from piccolo.core import planning
 from piccolo.core.backoff import pause
-from piccolo.core.declared import Assignment, Declared
 from piccolo.core.errors import Conflict, StaleGeneration, Unavailable
 from piccolo.core.model import NodeState
-from piccolo.core.planning import Plan, Step, Verb
+from piccolo.core.planning import planner as planning
+from piccolo.core.planning.planner import Plan, Step, Verb
+from piccolo.core.workloads.declared import Assignment, Declared
 from piccolo.master import keys
-from piccolo.master.churn import FREE, Churn
 from piccolo.master.clock import Clock
 from piccolo.master.event_log import EventLog
-from piccolo.master.instance_specs import InstanceSpecs
 from piccolo.master.rounds import Rounds, Slices
 from piccolo.master.state_manager import StateManager
-from piccolo.master.workload_events import Place, WorkloadEvents
+from piccolo.master.workloads.churn import FREE, Churn
+from piccolo.master.workloads.events import Place, WorkloadEvents
+from piccolo.master.workloads.instance_specs import InstanceSpecs
 
 log = logging.getLogger(__name__)
 

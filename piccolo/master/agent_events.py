@@ -10,8 +10,8 @@ from __future__ import annotations
 import asyncio
 from datetime import timedelta
 
-from piccolo.core.instances import Happening
 from piccolo.core.model import Node, Severity
+from piccolo.core.workloads.instances import Happening
 from piccolo.master import keys
 from piccolo.master.clock import Clock
 from piccolo.master.event_log import EventLog

@@ -8,24 +8,24 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from piccolo import __version__
-from piccolo.core.access import Principal, Role
 from piccolo.core.model import Node, NodeStatus, Severity
-from piccolo.master.access_control import AccessControl
+from piccolo.core.security.access import Principal, Role
 from piccolo.master.action_controller import ActionController
 from piccolo.master.agent_events import AgentEvents
-from piccolo.master.audit_trail import AuditTrail
-from piccolo.master.certificates import Certificates
 from piccolo.master.clock import Clock
-from piccolo.master.desired_state import DesiredState
 from piccolo.master.event_log import EventLog
 from piccolo.master.monitoring_server import MonitoringServer
 from piccolo.master.node_manager import NodeManager
 from piccolo.master.pulse_server import PulseServer
 from piccolo.master.reports import Reports
+from piccolo.master.security.access_control import AccessControl
+from piccolo.master.security.audit_trail import AuditTrail
+from piccolo.master.security.certificates import Certificates
+from piccolo.master.security.tokens import Tokens
 from piccolo.master.sessions import Session, Sessions
 from piccolo.master.state_manager import StateManager
-from piccolo.master.tokens import Tokens
-from piccolo.master.workload_manager import WorkloadManager
+from piccolo.master.workloads.desired_state import DesiredState
+from piccolo.master.workloads.workload_manager import WorkloadManager
 from piccolo.rpc import wire
 
 

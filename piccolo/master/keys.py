@@ -41,7 +41,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from piccolo.core import audit, declared, instances, model
+from piccolo.core import model
+from piccolo.core.security import audit
+from piccolo.core.workloads import declared, instances
 from piccolo.store.seals import SECRETS
 
 NODE = "node/"

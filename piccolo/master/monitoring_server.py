@@ -1,8 +1,8 @@
 """MonitoringServer (LLD 4.1): who is alive, and who has enough to live on.
 
 Evidence comes in through `opened`, `heard`, `heartbeat` and `closed`; the judge, `run`, sleeps
-until the next moment at which a verdict can change by itself (`core.liveness`). When the master
-itself was asleep (frozen, starved of CPU), it forgives everyone that time before it judges.
+until the next moment at which a verdict can change by itself (`core.nodes.liveness`). When the
+master itself was asleep (frozen, starved of CPU), it forgives everyone that time before it judges.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from piccolo.core.liveness import PROFILES, Link, LinkProfile
 from piccolo.core.model import Condition, Node, NodeLive, Usage
-from piccolo.core.node_states import LINK_FAULTS
-from piccolo.core.shortage import ShortageDetector, Thresholds
+from piccolo.core.nodes.liveness import PROFILES, Link, LinkProfile
+from piccolo.core.nodes.shortage import ShortageDetector, Thresholds
+from piccolo.core.nodes.states import LINK_FAULTS
 from piccolo.master import keys
 from piccolo.master.clock import Clock
 from piccolo.master.node_manager import NodeManager

@@ -2,7 +2,7 @@
 and in which state each node is.
 
 Registration is validate → admit → store → reply, and idempotent: the agent chose its id, so a
-repeated request finds the node it made. All transitions go through `core.node_states`.
+repeated request finds the node it made. All transitions go through `core.nodes.states`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ from dataclasses import dataclass, replace
 
 from piccolo.config.settings import Discovery, ListedNode
 from piccolo.core.errors import Conflict, InvalidSpec, Unavailable
-from piccolo.core.liveness import PROFILES
 from piccolo.core.model import (
     Condition,
     Facts,
@@ -27,7 +26,8 @@ from piccolo.core.model import (
     Resources,
     Severity,
 )
-from piccolo.core.node_states import Fault, Health, Transition, Trigger, settle, step
+from piccolo.core.nodes.liveness import PROFILES
+from piccolo.core.nodes.states import Fault, Health, Transition, Trigger, settle, step
 from piccolo.core.selectors import check_labels
 from piccolo.master import keys
 from piccolo.master.clock import Clock

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from piccolo.core.pulse import ANSWER, NEVER, PULSE, Pulse, decode, encode, session_of
+from piccolo.core.nodes.pulse import ANSWER, NEVER, PULSE, Pulse, decode, encode, session_of
 from piccolo.master.monitoring_server import MonitoringServer
 from piccolo.master.sessions import Session, Sessions
 from piccolo.rpc import wire

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from piccolo.core.instances import InstanceStatus
 from piccolo.core.model import Container, ContainerUsage
 from piccolo.core.report import Delta, Report
+from piccolo.core.workloads.instances import InstanceStatus
 from piccolo.master import keys
 from piccolo.master.state_manager import StateManager
 

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from piccolo.core.errors import StaleGeneration, Unavailable
-from piccolo.core.pulse import KEY_BYTES
+from piccolo.core.nodes.pulse import KEY_BYTES
 from piccolo.rpc import wire
 
 _QUEUE = 256  # messages that may wait for a slow agent before its session is given up

@@ -17,10 +17,10 @@ from collections.abc import AsyncGenerator, Iterator, Mapping
 from contextlib import aclosing
 from typing import Any, TypeVar
 
-from piccolo.core.declared import Assignment, Declared, Past
 from piccolo.core.errors import Compacted, InvalidSpec, NotFound
-from piccolo.core.instances import InstanceStatus
 from piccolo.core.model import Container, ContainerUsage, Node, NodeLive, NodeStatus, Secret
+from piccolo.core.workloads.declared import Assignment, Declared, Past
+from piccolo.core.workloads.instances import InstanceStatus
 from piccolo.master import keys
 from piccolo.master.changeset import Changesets, fits
 from piccolo.master.keys import AgentStream

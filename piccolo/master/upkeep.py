@@ -11,9 +11,9 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from piccolo.core.access import Principal, Role
 from piccolo.core.errors import PiccoloError
 from piccolo.core.model import Certificate, Severity
+from piccolo.core.security.access import Principal, Role
 from piccolo.master.clock import StepWatch
 from piccolo.master.cluster import Cluster
 from piccolo.security.authority import Request

@@ -19,28 +19,28 @@ from piccolo.core.address import GRPC_PORT, Address, parse_address
 from piccolo.core.errors import InvalidSpec, PiccoloError
 from piccolo.core.model import Authorities, Severity
 from piccolo.master import keys
-from piccolo.master.access_control import AccessControl
 from piccolo.master.action_controller import ActionController
 from piccolo.master.agent_events import AgentEvents
 from piccolo.master.api_server.agent_service import AgentService
 from piccolo.master.api_server.client_service import ClientService
-from piccolo.master.audit_trail import AuditTrail
-from piccolo.master.certificates import Certificates, Lifetimes
 from piccolo.master.clock import Clock
 from piccolo.master.cluster import Cluster
-from piccolo.master.desired_state import DesiredState
 from piccolo.master.event_log import EventLog
-from piccolo.master.instance_specs import InstanceSpecs
 from piccolo.master.monitoring_server import MonitoringServer
 from piccolo.master.node_manager import NodeManager
 from piccolo.master.pulse_server import PulseServer
 from piccolo.master.reports import Reports
+from piccolo.master.security.access_control import AccessControl
+from piccolo.master.security.audit_trail import AuditTrail
+from piccolo.master.security.certificates import Certificates, Lifetimes
+from piccolo.master.security.tokens import Tokens
+from piccolo.master.security.trust import Trust
 from piccolo.master.sessions import Sessions
 from piccolo.master.state_manager import StateManager
-from piccolo.master.tokens import Tokens
-from piccolo.master.trust import Trust
 from piccolo.master.upkeep import Upkeep
-from piccolo.master.workload_manager import WorkloadManager
+from piccolo.master.workloads.desired_state import DesiredState
+from piccolo.master.workloads.instance_specs import InstanceSpecs
+from piccolo.master.workloads.workload_manager import WorkloadManager
 from piccolo.roles import logs, loop
 from piccolo.rpc.hosts import host_name, reachable
 from piccolo.rpc.server import GrpcServer

@@ -11,9 +11,9 @@ from grpclib.client import Channel
 from grpclib.config import Configuration
 from grpclib.protocol import H2Protocol
 
-from piccolo.core.access import MASTER_NAME
 from piccolo.core.address import Address
 from piccolo.core.errors import PiccoloError, Unavailable
+from piccolo.core.security.access import MASTER_NAME
 from piccolo.rpc.codec import Codec
 from piccolo.rpc.errors import from_rpc
 

@@ -7,9 +7,9 @@ from dataclasses import fields, replace
 from datetime import datetime
 from typing import Any, TypeVar
 
-from piccolo.core import instances as i
 from piccolo.core import model as m
 from piccolo.core.errors import InvalidSpec
+from piccolo.core.workloads import instances as i
 from piccolo.rpc import wire as w
 
 T = TypeVar("T")

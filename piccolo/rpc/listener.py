@@ -21,7 +21,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Protocol
 
-from piccolo.core.blocking import source_of
+from piccolo.core.security.blocking import source_of
 from piccolo.rpc.binding import bind
 from piccolo.rpc.gate import Bucket, Crowd, Limits
 from piccolo.rpc.handshake import TellingObject, blame, tell

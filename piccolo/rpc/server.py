@@ -22,9 +22,9 @@ from grpclib.events import RecvRequest, listen
 from grpclib.exceptions import StreamTerminatedError
 from grpclib.server import Server, Stream
 
-from piccolo.core.access import ANONYMOUS, Principal
-from piccolo.core.blocking import source_of
 from piccolo.core.errors import PiccoloError, Unavailable
+from piccolo.core.security.access import ANONYMOUS, Principal
+from piccolo.core.security.blocking import source_of
 from piccolo.rpc.binding import explain
 from piccolo.rpc.codec import Codec
 from piccolo.rpc.errors import to_status
@@ -51,7 +51,7 @@ class Caller:
 
     @property
     def source(self) -> str:
-        """The host alone, as what it counts for limits: see `core.blocking.source_of`."""
+        """The host alone, as what it counts for limits: see `core.security.blocking.source_of`."""
         return source_of(self.address.rpartition(":")[0].strip("[]"))
 
 
@@ -69,7 +69,7 @@ class Guard(Protocol):
         ...
 
     def blocked(self, source: str) -> float:
-        """For how many seconds `source` (`core.blocking.source_of`) stays blocked; 0: it is not.
+        """For how many seconds `source` (`blocking.source_of`) stays blocked; 0: it is not.
         Asked before TLS. A few connections per second come through all the same
         (`Limits.trickle`), as whoever has a certificate may share the address: then `admit` is
         asked.

@@ -25,10 +25,10 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Protocol
 
-from piccolo.core import containers
 from piccolo.core.errors import PiccoloError
 from piccolo.core.model import Container, ContainerUsage
-from piccolo.core.workload import Network
+from piccolo.core.workloads import containers
+from piccolo.core.workloads.workload import Network
 
 # Inside the class below `list` is a method.
 Containers = list[Container]

@@ -24,9 +24,9 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from piccolo.core.access import MASTER_NAME
 from piccolo.core.errors import InvalidSpec, Unavailable
-from piccolo.core.token import fingerprint
+from piccolo.core.security.access import MASTER_NAME
+from piccolo.core.security.token import fingerprint
 
 AUTHORITY_LIFETIME = timedelta(days=3650)
 MAX_REQUEST = 16_384  # bytes

@@ -23,9 +23,9 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from piccolo.core.access import Role
 from piccolo.core.address import GRPC_PORT, parse_address
 from piccolo.core.errors import InvalidSpec, NotFound
+from piccolo.core.security.access import Role
 from piccolo.core.words import kind, show, suggest
 from piccolo.security.files import read_private, write_private
 
@@ -165,8 +165,9 @@ def _mapping(text: str, source: str) -> Mapping[Any, Any]:
             depth -= isinstance(event, yaml.CollectionEndEvent)
             # `load` recurses, to the end of the stack, and repeats what aliases say.
             if depth > _DEPTH or isinstance(event, yaml.AliasEvent):
+                at = f":{event.start_mark.line + 1}" if event.start_mark else ""
                 raise InvalidSpec(
-                    f"{source}:{event.start_mark.line + 1}: this is no context: lists in lists and"
+                    f"{source}{at}: this is no context: lists in lists and"
                     f" aliases have no place in one; {_GET_ANOTHER}"
                 )
         found = yaml.load(text, Loader=loader)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from piccolo.core.errors import InvalidSpec, Unavailable
-from piccolo.core.token import fingerprint
+from piccolo.core.security.token import fingerprint
 from piccolo.security.files import private_dir, read_private, write_private
 
 if TYPE_CHECKING:

@@ -1,8 +1,8 @@
 """TLS contexts: version 1.3 only, trust in the cluster's own authority only (RFC 8446, RFC 5280).
 
-A master is known by the name `core.access.MASTER_NAME` in its certificate, not by its address:
-only masters get such a certificate, and addresses change. Standard library only: the agent uses
-this too.
+A master is known by the name `core.security.access.MASTER_NAME` in its certificate, not by its
+address: only masters get such a certificate, and addresses change. Standard library only: the agent
+uses this too.
 """
 
 from __future__ import annotations

@@ -17,10 +17,10 @@ import pytest
 from piccolo.agent.enrolment import Enrolment
 from piccolo.agent.pki import Pki
 from piccolo.config.settings import ListedNode, SecuritySettings
-from piccolo.core.access import Principal, Role
 from piccolo.core.errors import InvalidSpec, PermissionDenied
 from piccolo.core.model import NodeState
-from piccolo.core.token import JoinToken
+from piccolo.core.security.access import Principal, Role
+from piccolo.core.security.token import JoinToken
 from piccolo.master.cluster import Cluster
 from piccolo.security.authority import Authority
 from piccolo.security.files import write_private
@@ -37,8 +37,8 @@ from tests.agent.world import (
     until,
 )
 from tests.master import insiders
-from tests.master.audit_world import records
 from tests.master.memory_store import Disk
+from tests.master.security.audit_world import records
 from tests.master.virtual_time import utc, virtual_time
 
 pytestmark = pytest.mark.slow  # real TLS, over and over

@@ -15,7 +15,7 @@ from grpclib import GRPCError, Status
 from piccolo.agent import master_link
 from piccolo.config.settings import Discovery
 from piccolo.core.model import NodeState
-from piccolo.core.pulse import ANSWER, PULSE, Pulse, decode, encode
+from piccolo.core.nodes.pulse import ANSWER, PULSE, Pulse, decode, encode
 from piccolo.master.cluster import Cluster
 from piccolo.rpc import wire
 from piccolo.rpc.datagram import Datagrams, Source, bind

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from piccolo.agent.pki import Held, Pki
-from piccolo.core.access import Principal, Role
 from piccolo.core.errors import InvalidSpec
+from piccolo.core.security.access import Principal, Role
 from piccolo.rpc import wire
 from piccolo.security.authority import Authority
 from piccolo.security.files import write_private

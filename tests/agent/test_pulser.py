@@ -13,8 +13,8 @@ import pytest
 from piccolo.agent import pulser as pulser_module
 from piccolo.agent.pulser import Pulser
 from piccolo.core.errors import Unavailable
-from piccolo.core.liveness import PROFILES
-from piccolo.core.pulse import ANSWER, PULSE, Pulse, decode, encode
+from piccolo.core.nodes.liveness import PROFILES
+from piccolo.core.nodes.pulse import ANSWER, PULSE, Pulse, decode, encode
 from piccolo.rpc.datagram import Datagrams, Source, bind
 from tests.agent.world import SETTLE
 from tests.master.virtual_time import freeze, now, virtual_time

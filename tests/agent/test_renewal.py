@@ -17,9 +17,9 @@ from piccolo.agent.enrolment import Enrolment
 from piccolo.agent.pki import Held, Pki
 from piccolo.agent.renewal import Renewal
 from piccolo.config.settings import SecuritySettings
-from piccolo.core.access import Principal, Role
 from piccolo.core.errors import InvalidSpec, PermissionDenied, PiccoloError, Unavailable
 from piccolo.core.model import NodeState
+from piccolo.core.security.access import Principal, Role
 from piccolo.rpc import wire
 from piccolo.rpc.client import Connection
 from tests.agent.world import SETTLE, Conversation, agent, master, scripted, until

@@ -9,9 +9,9 @@ from dataclasses import replace
 
 from piccolo.agent.reporter import Reporter
 from piccolo.core.errors import Unavailable
-from piccolo.core.instances import InstanceStatus
 from piccolo.core.model import Condition, ContainerUsage
 from piccolo.core.report import Delta, Report
+from piccolo.core.workloads.instances import InstanceStatus
 from piccolo.runtime.base import Containers, ContainerUsages, Runtime
 from tests.master.virtual_time import now, virtual_time
 from tests.runtime.fake import FakeRuntime

@@ -12,7 +12,7 @@ from piccolo.agent import workload_sync
 from piccolo.agent.workloads.desired import Change, Desired
 from piccolo.core.model import Severity
 from piccolo.core.report import Delta, Report
-from piccolo.core.workload import Isolation, OnIsolation
+from piccolo.core.workloads.workload import Isolation, OnIsolation
 from piccolo.rpc import convert, wire
 from tests.agent.workloads.specs import digest, everything, instance, needs, spec, workload
 from tests.agent.world import SETTLE, Agent, Conversation, agent, scripted, until

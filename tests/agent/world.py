@@ -26,10 +26,10 @@ from piccolo.agent.reporter import Reporter
 from piccolo.agent.session import Machine
 from piccolo.agent.workloads.service import Workloads
 from piccolo.config.settings import MasterSettings
-from piccolo.core.access import Principal, Role, spiffe_id
 from piccolo.core.address import Address
 from piccolo.core.errors import PiccoloError
 from piccolo.core.model import Facts, NodeRole, NodeType, Resources, Usage
+from piccolo.core.security.access import Principal, Role, spiffe_id
 from piccolo.master import keys
 from piccolo.master.clock import Clock
 from piccolo.master.cluster import Cluster

@@ -15,7 +15,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from piccolo.core.access import MASTER_NAME, Principal, Role, spiffe_id
+from piccolo.core.security.access import MASTER_NAME, Principal, Role, spiffe_id
 from piccolo.rpc import wire
 from piccolo.rpc.server import Caller, GrpcServer
 from piccolo.security.authority import Authority, Request, Signed

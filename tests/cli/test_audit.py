@@ -14,8 +14,8 @@ import pytest
 from piccolo.cli.audit import _Printer, moment
 from piccolo.cli.audit_rows import result
 from piccolo.cli.options import Output
-from piccolo.core.audit import GENESIS, Entry, beginning, chain
 from piccolo.core.errors import InvalidSpec
+from piccolo.core.security.audit import GENESIS, Entry, beginning, chain
 from piccolo.rpc import wire
 from tests.cli.scripted import Cluster, saved, scripted
 from tests.cli.test_commands import piccolo

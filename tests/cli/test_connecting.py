@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from piccolo.core.access import Principal, Role, spiffe_id
 from piccolo.core.errors import PermissionDenied
+from piccolo.core.security.access import Principal, Role, spiffe_id
 from piccolo.rpc import wire
 from tests.cli.scripted import (
     CLUSTER,

@@ -69,6 +69,6 @@ def test_a_bad_line_is_named_by_its_number(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_the_master_takes_less_than_is_read() -> None:
-    from piccolo.master.secrets import MAX_BYTES
+    from piccolo.master.security.secrets import MAX_BYTES
 
     assert secret.MAX_INPUT > MAX_BYTES

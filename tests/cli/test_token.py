@@ -14,9 +14,9 @@ import pytest
 from piccolo.cli import context_certificates
 from piccolo.cli import token as token_commands
 from piccolo.core.errors import NotFound, PermissionDenied
-from piccolo.core.token import JoinToken
+from piccolo.core.security.token import JoinToken
 from piccolo.master.api_server.security_calls import MAX_CLIENT_LIFETIME
-from piccolo.master.tokens import MAX_TTL
+from piccolo.master.security.tokens import MAX_TTL
 from piccolo.rpc import wire
 from tests.cli.scripted import Cluster, ScriptedMaster, now, piccolo, refuse, saved, scripted
 

@@ -18,7 +18,8 @@ from piccolo.cli.options import Output
 from piccolo.cli.spec import spec_dict, spec_of
 from piccolo.cli.workload_rows import nodes
 from piccolo.core import plain
-from piccolo.core.containers import (
+from piccolo.core.errors import InvalidSpec, NotFound
+from piccolo.core.workloads.containers import (
     Container,
     HttpCheck,
     Mount,
@@ -29,8 +30,7 @@ from piccolo.core.containers import (
     Resources,
     SecretKey,
 )
-from piccolo.core.errors import InvalidSpec, NotFound
-from piccolo.core.workload import Placement, Workload
+from piccolo.core.workloads.workload import Placement, Workload
 from piccolo.rpc import wire
 from tests.cli.scripted import Cluster, ScriptedMaster, now, piccolo, refuse, saved, scripted
 from tests.cli.workloads import added, failed, instance, modified, starting, story, workload

@@ -13,7 +13,7 @@ from piccolo.config.settings import AgentSettings
 from piccolo.config.yaml_file import validate
 from piccolo.core.errors import InvalidSpec
 from piccolo.core.model import NodeRole, NodeType
-from piccolo.core.token import JoinToken
+from piccolo.core.security.token import JoinToken
 
 # As install_nodeagent.sh of LLD 3.2.2 writes it.
 LEGACY = """\

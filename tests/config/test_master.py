@@ -19,9 +19,9 @@ from piccolo.config.settings import (
 )
 from piccolo.config.yaml_file import validate
 from piccolo.core.errors import InvalidSpec
-from piccolo.core.liveness import PROFILES
 from piccolo.core.model import NodeRole, NodeType
-from piccolo.core.shortage import Thresholds
+from piccolo.core.nodes.liveness import PROFILES
+from piccolo.core.nodes.shortage import Thresholds
 
 FINGERPRINT = "SHA256:47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU"
 EVERYTHING = """\

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from piccolo.core.backoff import pause
-from piccolo.core.liveness import PROFILES
+from piccolo.core.nodes.liveness import PROFILES
 
 quick = settings(derandomize=True, deadline=None, max_examples=200)
 

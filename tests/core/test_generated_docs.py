@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from piccolo.core.liveness import PROFILES, LinkProfile
 from piccolo.core.model import NodeState
-from piccolo.core.node_states import TRANSITIONS, Fault, Trigger
-from piccolo.core.rollup import State
+from piccolo.core.nodes.liveness import PROFILES, LinkProfile
+from piccolo.core.nodes.states import TRANSITIONS, Fault, Trigger
+from piccolo.core.planning.rollup import State
 from tools import workload_docs
 from tools.docs import DOCS, FAULTS, FIGURES, SECTIONS, STATES, TRIGGERS, Wrong, main, render
 

@@ -10,11 +10,11 @@ from types import MappingProxyType
 import pytest
 
 from piccolo.core import plain
-from piccolo.core.containers import Container, Probe, Resources, TcpCheck
-from piccolo.core.declared import Declared
 from piccolo.core.errors import InvalidSpec
-from piccolo.core.instances import Happening, Instance, InstanceStatus, Phase
-from piccolo.core.workload import (
+from piccolo.core.workloads.containers import Container, Probe, Resources, TcpCheck
+from piccolo.core.workloads.declared import Declared
+from piccolo.core.workloads.instances import Happening, Instance, InstanceStatus, Phase
+from piccolo.core.workloads.workload import (
     Dependency,
     DependencyCondition,
     Isolation,
@@ -22,7 +22,7 @@ from piccolo.core.workload import (
     Placement,
     Workload,
 )
-from tests.core.filled import NOON, filled
+from tests.core.workloads.filled import NOON, filled
 
 
 @pytest.mark.parametrize("cls", [Workload, Instance, InstanceStatus, Happening, Declared])

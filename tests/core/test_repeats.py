@@ -7,8 +7,8 @@ from datetime import UTC, datetime
 from hypothesis import given
 from hypothesis import strategies as st
 
-from piccolo.core.audit import Entry
 from piccolo.core.repeats import MAX_WINDOWS, WINDOW, Repeats
+from piccolo.core.security.audit import Entry
 
 TIME = datetime(2026, 11, 21, tzinfo=UTC)
 

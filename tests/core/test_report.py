@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from piccolo.core.instances import InstanceStatus, Phase
 from piccolo.core.model import Container
 from piccolo.core.report import Delta, Report
+from piccolo.core.workloads.instances import InstanceStatus, Phase
 
 quick = settings(derandomize=True, deadline=None, max_examples=50)
 

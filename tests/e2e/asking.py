@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from piccolo.cli import rows
 from piccolo.core.address import GRPC_PORT, parse_address
-from piccolo.core.liveness import PROFILES
+from piccolo.core.nodes.liveness import PROFILES
 from piccolo.rpc import wire
 from piccolo.rpc.client import Connection, dial
 from piccolo.security.context import load

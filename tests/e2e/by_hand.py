@@ -16,7 +16,7 @@ from grpclib.const import Cardinality
 from grpclib.exceptions import GRPCError, ProtocolError, StreamTerminatedError
 
 from piccolo.core.address import GRPC_PORT, parse_address
-from piccolo.core.pulse import PULSE, Pulse, encode
+from piccolo.core.nodes.pulse import PULSE, Pulse, encode
 from piccolo.core.report import Report
 from piccolo.rpc import convert, wire
 from piccolo.security.request import make_key, make_request

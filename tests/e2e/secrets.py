@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from piccolo.core.token import JoinToken
+from piccolo.core.security.token import JoinToken
 from tests.lab.cluster import Lab
 
 _INVITATION = re.compile(rb"^    piccolo agent --master \S+ --token \S+$", re.M)

@@ -27,7 +27,7 @@ from grpclib.config import Configuration
 from grpclib.exceptions import ProtocolError, StreamTerminatedError
 from grpclib.protocol import H2Protocol
 
-from piccolo.core.access import MASTER_NAME, RULES, Principal, Role, spiffe_id
+from piccolo.core.security.access import MASTER_NAME, RULES, Principal, Role, spiffe_id
 from piccolo.rpc import wire
 from piccolo.rpc.codec import Codec
 from piccolo.rpc.server import Caller

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from piccolo.cli import exit_codes
-from piccolo.core.token import fingerprint
+from piccolo.core.security.token import fingerprint
 from piccolo.security.authority import Authority, load_certificate, serial_of
 from piccolo.security.tls import certificates_in
 from tests.e2e.asking import RETURNED, eventually, node, nodes, reasons

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from piccolo.core.liveness import PROFILES
+from piccolo.core.nodes.liveness import PROFILES
 from tests.e2e.asking import condition, eventually
 from tests.lab.cluster import Lab
 from tests.lab.podman import PodmanNode

@@ -19,7 +19,7 @@ from grpclib.client import Channel
 
 from piccolo.core.address import Address
 from piccolo.core.errors import PermissionDenied
-from piccolo.core.token import ID_BYTES, SECRET_BYTES, JoinToken
+from piccolo.core.security.token import ID_BYTES, SECRET_BYTES, JoinToken
 from piccolo.rpc import wire
 from piccolo.rpc.client import dial
 from piccolo.rpc.server import GrpcServer

@@ -14,7 +14,7 @@ from tests.lab.watch import Change, Watch
 
 pytestmark = [pytest.mark.needs_root, pytest.mark.slow]
 
-# A cut in each direction, seen from the node, and the reason that the master gives (core/liveness).
+# A cut in each direction, seen from the node, and the reason that the master gives.
 CUTS = {"both": "Silent", "out": "Silent", "in": "Deaf"}
 
 

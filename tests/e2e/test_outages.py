@@ -21,7 +21,7 @@ from grpclib import GRPCError
 from grpclib.exceptions import StreamTerminatedError
 
 from piccolo.core.errors import PiccoloError
-from piccolo.core.liveness import PROFILES
+from piccolo.core.nodes.liveness import PROFILES
 from piccolo.rpc import wire
 from tests.e2e.asking import (
     DETECTED,

@@ -16,7 +16,7 @@ import pytest
 from grpclib import GRPCError, Status
 
 from piccolo.cli import exit_codes
-from piccolo.core.access import RULES, Role
+from piccolo.core.security.access import RULES, Role
 from piccolo.rpc import wire
 from tests.e2e.asking import node
 from tests.e2e.strangers import (

@@ -17,10 +17,10 @@ import pytest
 from grpclib import GRPCError, Status
 from grpclib.exceptions import StreamTerminatedError
 
-from piccolo.core.access import Principal, Role, spiffe_id
 from piccolo.core.errors import StaleGeneration
-from piccolo.core.liveness import PROFILES
-from piccolo.core.token import ID_BYTES, SECRET_BYTES, JoinToken
+from piccolo.core.nodes.liveness import PROFILES
+from piccolo.core.security.access import Principal, Role, spiffe_id
+from piccolo.core.security.token import ID_BYTES, SECRET_BYTES, JoinToken
 from piccolo.rpc import wire
 from piccolo.rpc.server import GrpcServer
 from piccolo.security.authority import Authority, Request

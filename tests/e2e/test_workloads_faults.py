@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from piccolo.core.instances import (
+from piccolo.core.workloads.instances import (
     LABEL_CONTAINER,
     LABEL_HASH,
     LABEL_INSTANCE,

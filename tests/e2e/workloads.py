@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from piccolo.cli.workload_rows import workload_dict
-from piccolo.core.instances import (
+from piccolo.core.workloads.instances import (
     LABEL_CONTAINER,
     LABEL_HASH,
     LABEL_INSTANCE,

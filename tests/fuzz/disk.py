@@ -19,13 +19,13 @@ from piccolo.agent.workloads.dependencies import Dependencies
 from piccolo.agent.workloads.desired import Change, Desired, Spec, hold
 from piccolo.agent.workloads.journal import Journal
 from piccolo.core.errors import PiccoloError
-from piccolo.core.instances import Happening, Instance
 from piccolo.core.model import Severity
 from piccolo.core.plain import decode, encode
-from piccolo.core.pod_restarts import End, Record
+from piccolo.core.pods.restarts import End, Record
+from piccolo.core.workloads.instances import Happening, Instance
 from piccolo.rpc import convert, wire
 from tests.agent.workloads.specs import digest, everything, instance, spec
-from tests.core.filled import filled
+from tests.core.workloads.filled import filled
 from tests.fuzz.inputs import any_bytes, spoilt_bytes
 from tests.fuzz.target import target
 

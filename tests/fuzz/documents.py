@@ -16,8 +16,8 @@ from piccolo.config.master import MasterFile
 from piccolo.config.settings import AgentSettings
 from piccolo.config.text_file import to_text
 from piccolo.config.validation import validate
-from piccolo.core.instances import Instance
 from piccolo.core.plain import decode, encode
+from piccolo.core.workloads.instances import Instance
 from piccolo.security import context
 from tests.config.test_master import EVERYTHING
 from tests.fuzz.inputs import any_bytes, any_text, spoilt_bytes, spoilt_text

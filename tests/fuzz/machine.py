@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from piccolo.agent.facts import read_facts
 from piccolo.agent.usage import UsageSampler
 from piccolo.rpc import convert
-from piccolo.runtime import oom
+from piccolo.runtime.podman import oom
 from tests.agent.test_facts import FILES
 from tests.agent.test_usage import LOADAVG, MEMINFO, NET_DEV, STAT
 from tests.fuzz.inputs import any_bytes, spoilt_bytes

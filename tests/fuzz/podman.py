@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from piccolo.core.errors import PiccoloError, Unavailable
 from piccolo.core.report import Report
 from piccolo.rpc import convert
-from piccolo.runtime import libpod, libpod_answers, oom, refusals
 from piccolo.runtime.http import HttpClient
-from piccolo.runtime.multiplex import LINE_CHARS, Frames, LastLines, shown
+from piccolo.runtime.podman import libpod, libpod_answers, oom, refusals
+from piccolo.runtime.podman.multiplex import LINE_CHARS, Frames, LastLines, shown
 from tests.fuzz.inputs import any_bytes, any_text, spoilt_bytes
 from tests.fuzz.target import target
 from tests.runtime.recorded import EVENT, INSPECT, LIST, STATS, dump

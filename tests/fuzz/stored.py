@@ -11,18 +11,18 @@ from typing import Any
 import pytest
 from hypothesis import strategies as st
 
-from piccolo.core import audit
-from piccolo.core.audit import GENESIS, Entry, Head, chain
-from piccolo.core.audit_check import Verifier
 from piccolo.core.errors import InvalidSpec
+from piccolo.core.security import audit
+from piccolo.core.security.audit import GENESIS, Entry, Head, chain
+from piccolo.core.security.audit_check import Verifier
 from piccolo.master import keys
-from piccolo.master.audit_reading import verify
+from piccolo.master.security.audit_reading import verify
 from piccolo.security.authority import Request, load_certificate
 from piccolo.security.keyring import KeyRing
 from piccolo.store.base import Put
 from piccolo.store.codec import decode, encode
 from piccolo.store.seals import Seals
-from tests.core.filled import filled
+from tests.core.workloads.filled import filled
 from tests.fuzz.inputs import any_bytes, any_text, spoilt_bytes, spoilt_text
 from tests.fuzz.target import target
 

@@ -8,8 +8,14 @@ from piccolo.config.manifests.quantities import parse_cpu, parse_memory
 from piccolo.config.units import format_duration, format_size, parse_duration, parse_size
 from piccolo.core.address import Address, parse_address, parse_ip, parse_port
 from piccolo.core.errors import InvalidSpec
+from piccolo.core.security.token import (
+    ID_BYTES,
+    SECRET_BYTES,
+    JoinToken,
+    parse_fingerprint,
+    parse_id,
+)
 from piccolo.core.selectors import check_labels, parse
-from piccolo.core.token import ID_BYTES, SECRET_BYTES, JoinToken, parse_fingerprint, parse_id
 from piccolo.store.etcd.url import EtcdUrl
 from tests.fuzz.inputs import any_text, spoilt_text
 from tests.fuzz.target import target

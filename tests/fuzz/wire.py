@@ -11,10 +11,19 @@ from typing import Any
 import betterproto2 as b
 from hypothesis import strategies as st
 
-from piccolo.core.instances import InstanceStatus
 from piccolo.core.model import Container
-from piccolo.core.pulse import ANSWER, KEY_BYTES, PULSE, SIZE, Pulse, decode, encode, session_of
+from piccolo.core.nodes.pulse import (
+    ANSWER,
+    KEY_BYTES,
+    PULSE,
+    SIZE,
+    Pulse,
+    decode,
+    encode,
+    session_of,
+)
 from piccolo.core.report import Report
+from piccolo.core.workloads.instances import InstanceStatus
 from piccolo.rpc import convert, wire
 from piccolo.rpc.codec import Codec
 from piccolo.rpc.generated.piccolo import v1

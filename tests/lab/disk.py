@@ -129,7 +129,8 @@ class Disk:
     def exchange(self) -> None:
         """Take it out and put an empty one in. Nobody may have a file of it open."""
         self._unmount()
-        self._image.replace(self._taken_out)
+        if not self._taken_out.exists():  # the first one is what comes back
+            self._image.replace(self._taken_out)
         self._make()
         self._mount()
 

@@ -143,7 +143,7 @@ class Faults:
         return self._broken(host, part, "is stopped", lambda: self._programs.start(host, part))
 
     def freeze(self, host: str, program: str = "") -> Fault:
-        """Let it stand still (SIGSTOP), with its children: it answers nothing, and closes nothing."""
+        """Let it stand still (SIGSTOP), with its children: it answers and closes nothing."""
         part = self._programs.named(host, program)
         self._programs.running(host, part).freeze()
         return self._broken(host, part, "is frozen", lambda: self._programs.thaw(host, part))
@@ -201,6 +201,7 @@ class Faults:
         unless it was written since.
         """
         path = self._file(host, file)
+        self.heal(host, file)
         before = path.read_bytes()
         start = max(0, (len(before) - size) // 2) if at is None else at
         piece = bytes(byte ^ 0xFF for byte in before[start : start + size])
@@ -213,6 +214,7 @@ class Faults:
     def truncate(self, host: str, file: str, size: int | None = None) -> Fault:
         """Cut a file off, by default in its middle. The undo is as that of `corrupt`."""
         path = self._file(host, file)
+        self.heal(host, file)
         before = path.read_bytes()
         after = before[: len(before) // 2 if size is None else size]
         what = f"is cut off after {len(after)} of {len(before)} bytes"
@@ -271,7 +273,10 @@ class Faults:
             self._lab.disks[host].exchange()
         else:
             data = self._lab.nodes[host].dir / "data"
-            data.rename(data.with_suffix(".old"))
+            if data.with_suffix(".old").exists():  # it is not the first one's place it takes
+                shutil.rmtree(data)
+            else:
+                data.rename(data.with_suffix(".old"))
 
     def _put_back(self, host: str) -> None:
         if host in self._lab.disks:
@@ -293,7 +298,7 @@ class Faults:
         shutil.copytree(self._lab.nodes[host].dir / "data", data, symlinks=True, dirs_exist_ok=True)
         self._lab.start_agent(twin, called=host)
         undo = lambda: self._programs.end(twin, "agent")  # noqa: E731
-        return self._broken(host, "machine", f"has a clone, {twin}", undo)
+        return self._broken(host, "clone", f"runs in {twin} as well", undo)
 
     def _check_node(self, host: str) -> None:
         self._programs.check_host(host)

@@ -10,8 +10,11 @@ from tests.lab.cluster import Lab
 from tests.lab.net import Network
 
 
-def guide(lab: Lab) -> str:
-    """Commands for another terminal of this machine, one per line, under what they do."""
+def guide(lab: Lab, *, verbs: bool = False) -> str:
+    """Commands for another terminal of this machine, one per line, under what they do.
+
+    `verbs`: this lab takes those of `./dev lab`.
+    """
     node = lab.names[-1]
     host = lab.nodes[node]
     lines = ["In another terminal:", ""]
@@ -26,6 +29,16 @@ def guide(lab: Lab) -> str:
         add(f"the containers of {node}, by its own Podman", [*lab.podman[node].command(), "ps"])
     if isinstance(lab.net, Network):
         add(f"a shell on {node} ({host.ip})", [*host.prefix(), "sh"])
+    if verbs:
+        dev = ["./dev", "lab"]
+        add(
+            f"pull the cable of {node}; freeze its agent",
+            [*dev, "cut", node],
+            [*dev, "freeze", node],
+        )
+        add("what is broken, and how to break more", [*dev, "status"], [*dev, "--help"])
+        add("put everything right", [*dev, "heal"])
+    elif isinstance(lab.net, Network):
         nft = ["nsenter", f"--net={lab.net.hub}", "nft"]
         rules = "; ".join(
             f"add rule bridge lab forward {side} {node} drop" for side in ("iifname", "oifname")

@@ -14,7 +14,7 @@ from tests.lab.net import NAMESPACES
 
 
 def leftovers(lab_id: str) -> list[str]:
-    """Directory, namespaces, mounts, loop devices, control groups, containers and processes of that lab."""
+    """What there is of that lab: from its directory to its processes."""
     directory = reaper.base_dir() / lab_id
     found = [str(directory)] if directory.exists() else []
     if NAMESPACES.exists():

@@ -68,6 +68,7 @@ class Proc:
                     stdout=log if stdout is None else stdout,
                     stderr=log,
                     env={**site.environment(), **(env or {})},
+                    cwd=host.dir,  # conmon leaves a file there when a container has no memory
                     start_new_session=True,
                 )
             except FileNotFoundError as error:

@@ -1,4 +1,4 @@
-"""The programs of a lab by host and name: agent and podman on nodes, master and etcd beside them."""
+"""The programs of a lab by host and name: on nodes agent and podman, else master and etcd."""
 
 from __future__ import annotations
 

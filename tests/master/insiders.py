@@ -14,7 +14,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from piccolo.core.access import ANONYMOUS, Principal, Role, spiffe_id
+from piccolo.core.security.access import ANONYMOUS, Principal, Role, spiffe_id
 from piccolo.master.cluster import Cluster
 from piccolo.rpc import server as rpc_server
 from piccolo.rpc.server import Caller

@@ -7,15 +7,15 @@ from dataclasses import replace
 
 import pytest
 
-from piccolo.core import planning
-from piccolo.core.declared import Declared
 from piccolo.core.errors import Unavailable
-from piccolo.core.instances import Phase
 from piccolo.core.model import NodeState
-from piccolo.core.planning import Plan, Step, Verb
-from piccolo.core.workload import Placement, Update, UpdateStrategy
+from piccolo.core.planning import planner as planning
+from piccolo.core.planning.planner import Plan, Step, Verb
+from piccolo.core.workloads.declared import Declared
+from piccolo.core.workloads.instances import Phase
+from piccolo.core.workloads.workload import Placement, Update, UpdateStrategy
 from piccolo.master import keys
-from piccolo.master.churn import Churn
+from piccolo.master.workloads.churn import Churn
 from tests.master.memory_store import Disk
 from tests.master.virtual_time import now, utc, virtual_time
 from tests.master.workload_world import (

@@ -6,8 +6,8 @@ import asyncio
 from datetime import timedelta
 from typing import Any
 
-from piccolo.core.instances import Happening
 from piccolo.core.model import Severity
+from piccolo.core.workloads.instances import Happening
 from piccolo.master import keys
 from piccolo.rpc import convert, wire
 from tests.master.memory_store import Disk

@@ -19,21 +19,21 @@ from grpclib.const import Cardinality
 from grpclib.exceptions import StreamTerminatedError
 
 from piccolo.config.settings import MasterSettings
-from piccolo.core import containers as core
-from piccolo.core.access import MASTER_NAME, Principal, Role
-from piccolo.core.declared import Declared
-from piccolo.core.instances import InstanceStatus, Phase
 from piccolo.core.model import Container, NodeState
 from piccolo.core.report import Report
-from piccolo.core.workload import Workload
+from piccolo.core.security.access import MASTER_NAME, Principal, Role
+from piccolo.core.workloads import containers as core
+from piccolo.core.workloads.declared import Declared
+from piccolo.core.workloads.instances import InstanceStatus, Phase
+from piccolo.core.workloads.workload import Workload
 from piccolo.master import keys
 from piccolo.master.api_server import agent_service
 from piccolo.master.cluster import Cluster
 from piccolo.roles.master import serving
 from piccolo.rpc import convert, wire
 from piccolo.rpc.codec import Codec
-from tests.master.audit_world import records
 from tests.master.insiders import authority, client, insider, machine
+from tests.master.security.audit_world import records
 from tests.master.world import until
 
 SESSION = "/piccolo.v1.NodeAgentService/Session"

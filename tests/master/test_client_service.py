@@ -8,9 +8,9 @@ from collections.abc import Iterator
 import pytest
 
 from piccolo.config.settings import Discovery
-from piccolo.core.access import Principal, Role
 from piccolo.core.errors import Conflict, InvalidSpec, NotFound, Unavailable
 from piccolo.core.model import Container, NodeState
+from piccolo.core.security.access import Principal, Role
 from piccolo.master.api_server.client_service import ClientService
 from piccolo.rpc import wire
 from tests.master.insiders import calling

@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 
 from piccolo.config.settings import Discovery, ListedNode, SecuritySettings
-from piccolo.core.access import ANONYMOUS, Principal, Role
 from piccolo.core.errors import (
     Conflict,
     DuplicateIdentity,
@@ -19,9 +18,10 @@ from piccolo.core.errors import (
     Unavailable,
 )
 from piccolo.core.model import Node, NodeState, NodeType
-from piccolo.core.token import JoinToken
+from piccolo.core.security.access import ANONYMOUS, Principal, Role
+from piccolo.core.security.token import JoinToken
 from piccolo.master.api_server.joining import register, renew
-from piccolo.master.tokens import REFUSED
+from piccolo.master.security.tokens import REFUSED
 from piccolo.rpc import wire
 from piccolo.security.authority import (
     key_fingerprint,

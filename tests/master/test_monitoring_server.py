@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 from datetime import timedelta
 
-from piccolo.core.liveness import PROFILES
 from piccolo.core.model import NodeState
-from piccolo.core.shortage import Thresholds
+from piccolo.core.nodes.liveness import PROFILES
+from piccolo.core.nodes.shortage import Thresholds
 from piccolo.master import keys
 from tests.master.memory_store import Disk
 from tests.master.virtual_time import freeze, now, utc, virtual_time

@@ -21,7 +21,7 @@ from piccolo.core.model import (
     Resources,
     Severity,
 )
-from piccolo.core.node_states import Fault
+from piccolo.core.nodes.states import Fault
 from piccolo.master import keys
 from tests.master.memory_store import Disk
 from tests.master.virtual_time import freeze, now, utc, virtual_time

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from unittest.mock import patch
 
 from piccolo.core.model import NodeState
-from piccolo.core.pulse import ANSWER, NEVER, PULSE, SIZE, Pulse, decode, encode
+from piccolo.core.nodes.pulse import ANSWER, NEVER, PULSE, SIZE, Pulse, decode, encode
 from piccolo.master import pulse_server
 from piccolo.master.sessions import Session
 from piccolo.rpc import wire

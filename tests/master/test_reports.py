@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import random
 
-from piccolo.core.instances import InstanceStatus, Phase
 from piccolo.core.model import Container, ContainerUsage
 from piccolo.core.report import Delta, Report
+from piccolo.core.workloads.instances import InstanceStatus, Phase
 from piccolo.master import keys
 from tests.master.memory_store import Disk
 from tests.master.virtual_time import virtual_time

@@ -7,10 +7,10 @@ from contextlib import aclosing
 
 import pytest
 
-from piccolo.core.declared import Assignment, Declared, Past
 from piccolo.core.errors import Conflict, InvalidSpec, NotFound
-from piccolo.core.instances import InstanceStatus
 from piccolo.core.model import Container, Node, NodeLive, NodeStatus, Topology
+from piccolo.core.workloads.declared import Assignment, Declared, Past
+from piccolo.core.workloads.instances import InstanceStatus
 from piccolo.master import keys
 from piccolo.master.state_manager import StateManager
 from piccolo.store import codec

@@ -14,10 +14,10 @@ from typing import Any
 import pytest
 
 from piccolo.config.settings import SecuritySettings
-from piccolo.core.access import Principal, Role
 from piccolo.core.errors import InvalidSpec, Unavailable
-from piccolo.master import trust as trust_module
+from piccolo.core.security.access import Principal, Role
 from piccolo.master.clock import STEADY_AFTER, Clock
+from piccolo.master.security import trust as trust_module
 from piccolo.master.upkeep import ADMIN, Upkeep
 from piccolo.rpc.server import Caller
 from piccolo.security import authority as ca

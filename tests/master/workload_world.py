@@ -10,9 +10,11 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from piccolo.core import plain
-from piccolo.core.containers import Container, SecretKey
-from piccolo.core.declared import Declared, Past
-from piccolo.core.instances import (
+from piccolo.core.model import Node
+from piccolo.core.report import Delta
+from piccolo.core.workloads.containers import Container, SecretKey
+from piccolo.core.workloads.declared import Declared, Past
+from piccolo.core.workloads.instances import (
     DependencyState,
     Instance,
     InstanceStatus,
@@ -20,11 +22,9 @@ from piccolo.core.instances import (
     Secrets,
     sync_digest,
 )
-from piccolo.core.model import Node
-from piccolo.core.report import Delta
-from piccolo.core.workload import Dependency, Workload
+from piccolo.core.workloads.workload import Dependency, Workload
 from piccolo.master import keys
-from piccolo.master.secrets import Secrets as SecretStore
+from piccolo.master.security.secrets import Secrets as SecretStore
 from piccolo.master.sessions import Session
 from piccolo.rpc import convert, wire
 from tests.master.virtual_time import utc

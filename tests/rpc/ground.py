@@ -15,9 +15,9 @@ from h2.config import H2Configuration
 from h2.connection import H2Connection
 from h2.events import Event
 
-from piccolo.core.access import MASTER_NAME, Principal, Role, principal_of, spiffe_id
 from piccolo.core.address import Address
 from piccolo.core.errors import NotFound, PermissionDenied
+from piccolo.core.security.access import MASTER_NAME, Principal, Role, principal_of, spiffe_id
 from piccolo.rpc import wire
 from piccolo.rpc.client import Connection, dial
 from piccolo.rpc.gate import Limits

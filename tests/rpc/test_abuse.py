@@ -25,8 +25,8 @@ from grpclib.exceptions import StreamTerminatedError
 from h2.events import Event, StreamEnded, StreamReset, TrailersReceived, WindowUpdated
 from h2.settings import SettingCodes
 
-from piccolo.core.access import MASTER_NAME
 from piccolo.core.errors import CertificateRefused, PermissionDenied
+from piccolo.core.security.access import MASTER_NAME
 from piccolo.rpc import wire
 from piccolo.rpc.gate import Limits
 from piccolo.rpc.handshake import blame

@@ -14,7 +14,8 @@ from typing import Protocol
 
 import pytest
 
-from piccolo.core.containers import (
+from piccolo.core.errors import Unavailable
+from piccolo.core.workloads.containers import (
     Container,
     HostPathType,
     Mount,
@@ -22,9 +23,8 @@ from piccolo.core.containers import (
     Port,
     PullPolicy,
 )
-from piccolo.core.errors import Unavailable
-from piccolo.core.instances import LABEL_CONTAINER, LABEL_HASH, LABEL_INSTANCE, LABEL_NODE
-from piccolo.core.workload import Network, NetworkMode
+from piccolo.core.workloads.instances import LABEL_CONTAINER, LABEL_HASH, LABEL_INSTANCE, LABEL_NODE
+from piccolo.core.workloads.workload import Network, NetworkMode
 from piccolo.runtime.base import ContainerRequest, Detail, PodRequest, Refusal, Refused, Runtime
 from tests.runtime.contract import SOON, Program, World, following, listed
 

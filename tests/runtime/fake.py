@@ -23,10 +23,10 @@ from collections.abc import AsyncGenerator, Callable, Collection, Iterator, Mapp
 from datetime import datetime
 from itertools import count
 
-from piccolo.core.containers import HostPathType, MountKind, PullPolicy
 from piccolo.core.errors import Unavailable
 from piccolo.core.model import Container, ContainerUsage
-from piccolo.core.workload import NetworkMode
+from piccolo.core.workloads.containers import HostPathType, MountKind, PullPolicy
+from piccolo.core.workloads.workload import NetworkMode
 from piccolo.runtime.base import (
     ContainerRequest,
     Containers,

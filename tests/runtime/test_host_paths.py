@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from piccolo.core.containers import Container, Device, HostPathType, Mount, MountKind
-from piccolo.core.workload import Network
+from piccolo.core.workloads.containers import Container, Device, HostPathType, Mount, MountKind
+from piccolo.core.workloads.workload import Network
 from piccolo.runtime.base import Bind, ContainerRequest, Refusal, Refused
-from piccolo.runtime.host_paths import needed, prepare
+from piccolo.runtime.podman.host_paths import needed, prepare
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from piccolo.core.errors import Unavailable
 from piccolo.core.model import Container
-from piccolo.runtime import libpod
+from piccolo.runtime.podman import libpod
 from tests.runtime.recorded import (
     BROKEN_LOG,
     CREATED,

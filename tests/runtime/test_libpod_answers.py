@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from piccolo.core.errors import Unavailable
-from piccolo.runtime import libpod_answers
 from piccolo.runtime.base import Detail
+from piccolo.runtime.podman import libpod_answers
 from tests.runtime.recorded import dump
 from tests.runtime.spoilt import anything, sound, spoilt
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from piccolo.core.containers import (
+from piccolo.core.workloads.containers import (
     Container,
     Device,
     Mount,
@@ -18,9 +18,9 @@ from piccolo.core.containers import (
     Resources,
     Security,
 )
-from piccolo.core.workload import Network, NetworkMode
-from piccolo.runtime import libpod_spec
+from piccolo.core.workloads.workload import Network, NetworkMode
 from piccolo.runtime.base import Bind, ContainerRequest, PodRequest
+from piccolo.runtime.podman import libpod_spec
 
 ASKED = Container("main", "img")
 REQUEST = ContainerRequest("web.0.main", {"a": "b"}, ASKED, Network())

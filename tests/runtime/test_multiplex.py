@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from piccolo.runtime.multiplex import LINE_CHARS, Frames, LastLines, shown
+from piccolo.runtime.podman.multiplex import LINE_CHARS, Frames, LastLines, shown
 
 
 def frame(data: bytes, stream: int = 1) -> bytes:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from piccolo.runtime import oom
+from piccolo.runtime.podman import oom
 
 ID = "bd595f867bad"
 

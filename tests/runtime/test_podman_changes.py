@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from piccolo.core.containers import (
+from piccolo.core.workloads.containers import (
     Container,
     Device,
     HostPathType,
@@ -23,11 +23,11 @@ from piccolo.core.containers import (
     Resources,
     Security,
 )
-from piccolo.core.instances import LABEL_INSTANCE
-from piccolo.core.workload import Network, NetworkMode
+from piccolo.core.workloads.instances import LABEL_INSTANCE
+from piccolo.core.workloads.workload import Network, NetworkMode
 from piccolo.runtime.base import Bind, ContainerRequest, PodRequest, Refusal, Refused
 from piccolo.runtime.podman import Podman
-from piccolo.runtime.podman_changes import API
+from piccolo.runtime.podman.changes import API
 from tests.lab.podman import HELLO
 from tests.runtime.contract_changes import until
 from tests.runtime.worlds import PodmanWorld

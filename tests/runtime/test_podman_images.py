@@ -11,11 +11,11 @@ from urllib.parse import parse_qs
 
 import pytest
 
-from piccolo.core.containers import PullPolicy
 from piccolo.core.errors import Unavailable
-from piccolo.runtime import podman_images
+from piccolo.core.workloads.containers import PullPolicy
 from piccolo.runtime.base import Refusal, Refused
 from piccolo.runtime.podman import Podman
+from piccolo.runtime.podman import images as podman_images
 from tests.runtime.recorded import dump
 from tests.runtime.server import OK, Handler, answer, listening, read_request
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from piccolo.runtime.base import Refusal
-from piccolo.runtime.refusals import refused
+from piccolo.runtime.podman.refusals import refused
 
 _RUNC = "runc: runc create failed: unable to start container process: exec: "
 _NOT_FOUND = "OCI runtime attempted to invoke a command that was not found"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ssl
 from typing import Any
 
-from piccolo.core.access import MASTER_NAME
+from piccolo.core.security.access import MASTER_NAME
 
 
 def shake(

@@ -20,8 +20,8 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
-from piccolo.core.access import Principal, Role, principal_of, spiffe_id
 from piccolo.core.errors import InvalidSpec
+from piccolo.core.security.access import Principal, Role, principal_of, spiffe_id
 from piccolo.security import authority as ca
 from piccolo.security.authority import Authority, Request
 from piccolo.security.request import (

@@ -1,7 +1,7 @@
 """What the instances of this node depend on: what the master says of it, and what once held.
 
-The rule is `core.dependency_rule`; this is its memory. What once held for an instance is on the
-disk, and written only when that changes: a few times in the life of an instance.
+The rule is `core.workloads.dependency_rule`; this is its memory. What once held for an instance is
+on the disk, and written only when that changes: a few times in the life of an instance.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ import logging
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 
-from piccolo.core.dependency_rule import Known, waits_for
 from piccolo.core.errors import PiccoloError
-from piccolo.core.instances import DependencyState, Instance, InstanceStatus
-from piccolo.core.workload import Dependency
+from piccolo.core.workloads.dependency_rule import Known, waits_for
+from piccolo.core.workloads.instances import DependencyState, Instance, InstanceStatus
+from piccolo.core.workloads.workload import Dependency
 from piccolo.security.files import read_private, write_private
 
 log = logging.getLogger(__name__)

@@ -22,7 +22,7 @@ from pathlib import Path
 
 from piccolo.core import plain
 from piccolo.core.errors import Conflict, InvalidSpec, Unavailable
-from piccolo.core.instances import Instance, Secrets, sync_digest
+from piccolo.core.workloads.instances import Instance, Secrets, sync_digest
 from piccolo.security.files import private_dir, sync_dir
 
 FORMAT = "piccolo-desired 1"

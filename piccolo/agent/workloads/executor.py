@@ -15,11 +15,9 @@ from typing import assert_never
 from piccolo.agent.workloads import files, records
 from piccolo.agent.workloads.prober import check
 from piccolo.agent.workloads.requests import container_request, owned, pod_request, scratch
-from piccolo.core.containers import Container
 from piccolo.core.errors import NotFound, PiccoloError, Unavailable
-from piccolo.core.instances import LABEL_HASH, Instance, Secrets
 from piccolo.core.model import Container as Listed
-from piccolo.core.pod_steps import (
+from piccolo.core.pods.steps import (
     Answer,
     Answered,
     Away,
@@ -42,6 +40,8 @@ from piccolo.core.pod_steps import (
     Start,
     Stop,
 )
+from piccolo.core.workloads.containers import Container
+from piccolo.core.workloads.instances import LABEL_HASH, Instance, Secrets
 from piccolo.runtime import base
 from piccolo.runtime.base import Bind, Detail, Runtime
 

@@ -13,9 +13,9 @@ from base64 import b64decode
 from collections.abc import Sequence
 from pathlib import Path
 
-from piccolo.core.containers import Container, File, SecretKey
 from piccolo.core.errors import NotFound
-from piccolo.core.instances import Secrets
+from piccolo.core.workloads.containers import Container, File, SecretKey
+from piccolo.core.workloads.instances import Secrets
 from piccolo.runtime.base import Bind
 
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable
 
-from piccolo.core.instances import Instance
-from piccolo.core.workload import OnIsolation
+from piccolo.core.workloads.instances import Instance
+from piccolo.core.workloads.workload import OnIsolation
 
 
 class Isolation:

@@ -27,8 +27,8 @@ from pathlib import Path
 
 from piccolo.core import plain
 from piccolo.core.errors import InvalidSpec
-from piccolo.core.instances import Happening
 from piccolo.core.model import Severity
+from piccolo.core.workloads.instances import Happening
 
 log = logging.getLogger(__name__)
 

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from piccolo.agent.workloads.desired import is_key
-from piccolo.core.instances import LABEL_INSTANCE, LABEL_NODE
 from piccolo.core.model import Container
+from piccolo.core.workloads.instances import LABEL_INSTANCE, LABEL_NODE
 from piccolo.runtime.base import Runtime
 
 _GRACE = 10.0  # s: what the spec said is not known any more

@@ -16,8 +16,8 @@ from typing import NamedTuple
 import h11
 
 from piccolo import __version__
-from piccolo.core.containers import HttpCheck, Probe, TcpCheck
 from piccolo.core.errors import PiccoloError, Unavailable
+from piccolo.core.workloads.containers import HttpCheck, Probe, TcpCheck
 from piccolo.runtime.base import Runtime
 
 _HEAD = 64 << 10  # bytes

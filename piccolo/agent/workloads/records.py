@@ -1,6 +1,6 @@
 """What an instance's runner keeps on disk: which of its containers must not be started again.
 
-Only workloads that are to end have such a record (`core.pod_restarts.Record`).
+Only workloads that are to end have such a record (`core.pods.restarts.Record`).
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from pathlib import Path
 
 from piccolo.core import plain
 from piccolo.core.errors import InvalidSpec
-from piccolo.core.pod_restarts import Record
+from piccolo.core.pods.restarts import Record
 from piccolo.security.files import read_private, write_private
 
 log = logging.getLogger(__name__)

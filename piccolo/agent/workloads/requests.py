@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from piccolo.agent.workloads.files import secret
-from piccolo.core.containers import Container, SecretKey
 from piccolo.core.errors import InvalidSpec
-from piccolo.core.instances import (
+from piccolo.core.workloads.containers import Container, SecretKey
+from piccolo.core.workloads.instances import (
     LABEL_CONTAINER,
     LABEL_HASH,
     LABEL_INSTANCE,

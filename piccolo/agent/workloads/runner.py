@@ -1,4 +1,4 @@
-"""Drives one instance: executes what the state machine in `core.pod_machine` asks for.
+"""Drives one instance: executes what the state machine in `core.pods.machine` asks for.
 
 All decisions are made there; here are the clock, chance and the tasks. Each action is a task of the
 runner's, and its answer the next event. Cancelled, a runner leaves everything as it is: containers
@@ -18,11 +18,10 @@ from typing import Protocol
 
 from piccolo.agent.workloads import records
 from piccolo.agent.workloads.executor import Executor
-from piccolo.core.instances import Instance, InstanceStatus, Secrets
 from piccolo.core.model import Container, Severity
-from piccolo.core.pod_machine import PodMachine
-from piccolo.core.pod_restarts import with_lines
-from piccolo.core.pod_steps import (
+from piccolo.core.pods.machine import PodMachine
+from piccolo.core.pods.restarts import with_lines
+from piccolo.core.pods.steps import (
     Answered,
     Blocked,
     Event,
@@ -34,6 +33,7 @@ from piccolo.core.pod_steps import (
     Tick,
     Updated,
 )
+from piccolo.core.workloads.instances import Instance, InstanceStatus, Secrets
 from piccolo.runtime.base import Runtime
 
 

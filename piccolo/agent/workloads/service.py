@@ -19,8 +19,8 @@ from piccolo.agent.workloads.isolation import Isolation
 from piccolo.agent.workloads.journal import Journal
 from piccolo.agent.workloads.supervisor import Supervisor
 from piccolo.core.errors import PiccoloError
-from piccolo.core.instances import DependencyState
 from piccolo.core.model import Severity
+from piccolo.core.workloads.instances import DependencyState
 from piccolo.runtime.base import Runtime
 from piccolo.security.files import private_dir
 

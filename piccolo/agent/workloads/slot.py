@@ -23,8 +23,8 @@ from piccolo.agent.workloads.desired import Held
 from piccolo.agent.workloads.runner import PodRunner
 from piccolo.core.backoff import pause
 from piccolo.core.errors import PiccoloError
-from piccolo.core.instances import Instance, InstanceStatus, Phase
 from piccolo.core.model import Container, Severity
+from piccolo.core.workloads.instances import Instance, InstanceStatus, Phase
 from piccolo.runtime.base import Runtime
 from piccolo.security.files import private_dir
 

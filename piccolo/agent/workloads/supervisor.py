@@ -21,9 +21,9 @@ from piccolo.agent.workloads.slot import Place, Slot, plain_status
 from piccolo.agent.workloads.throttled import Throttled
 from piccolo.core.backoff import pause
 from piccolo.core.errors import PiccoloError
-from piccolo.core.instances import Instance, InstanceStatus, Phase
 from piccolo.core.model import Condition, Container, Severity
 from piccolo.core.report import Delta
+from piccolo.core.workloads.instances import Instance, InstanceStatus, Phase
 from piccolo.runtime.base import Runtime
 
 log = logging.getLogger(__name__)

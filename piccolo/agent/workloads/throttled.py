@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Collection
 
-from piccolo.core.containers import PullPolicy
+from piccolo.core.workloads.containers import PullPolicy
 from piccolo.runtime.base import (
     ContainerRequest,
     Containers,

@@ -1,4 +1,4 @@
-"""Documents that say what the cluster is to run → `core.workload`.
+"""Documents that say what the cluster is to run → `core.workloads.workload`.
 
 Three families come in: the native `Workload`, the part of Kubernetes' `Pod` and `Deployment` that
 Podman understands, and Pullpiri's `Scenario`, `Package` and `Model`. `loading` finds the texts,

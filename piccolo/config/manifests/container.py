@@ -35,7 +35,7 @@ from piccolo.config.manifests.values import (
     VolumeName,
     Words,
 )
-from piccolo.core import containers as core
+from piccolo.core.workloads import containers as core
 
 
 class SecretRef(Manifest):

@@ -12,8 +12,8 @@ from piccolo.config.manifests.kubernetes import Deployment, Pod
 from piccolo.config.manifests.pullpiri import Model, Package, Packed, Scenario
 from piccolo.config.manifests.workload import Workload
 from piccolo.core.words import choices, kind, show, suggest
-from piccolo.core.workload import Action
-from piccolo.core.workload import Workload as CoreWorkload
+from piccolo.core.workloads.workload import Action
+from piccolo.core.workloads.workload import Workload as CoreWorkload
 
 Made = CoreWorkload | Action | Packed
 

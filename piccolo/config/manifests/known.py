@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from piccolo.config.document import Path
 from piccolo.config.manifests.base import Report
-from piccolo.core.workload import OnNodeLoss, Workload
+from piccolo.core.workloads.workload import OnNodeLoss, Workload
 
 
 @dataclass(frozen=True, slots=True)

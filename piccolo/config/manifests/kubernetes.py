@@ -16,7 +16,7 @@ from piccolo.config.manifests.base import Ignored, Manifest, Report, key, only_f
 from piccolo.config.manifests.pod import PodSpec
 from piccolo.config.manifests.values import CountOrPart
 from piccolo.config.manifests.workload import MAX_REPLICAS
-from piccolo.core import workload as core
+from piccolo.core.workloads import workload as core
 
 _TOLD = Ignored("the cluster keeps its own")
 _NO_USE = Ignored("nothing here reads it")

@@ -29,8 +29,8 @@ from piccolo.config.manifests.values import (
     VolumeName,
     Words,
 )
-from piccolo.core import containers as core
 from piccolo.core.words import show
+from piccolo.core.workloads import containers as core
 
 
 class SecretKeyRef(Manifest):

@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 from piccolo.config.document import Path
 from piccolo.config.manifests.base import Manifest, Report, key, one_of
 from piccolo.config.manifests.values import MAX_ITEMS, HostName, PortReference
-from piccolo.core import containers as core
+from piccolo.core.workloads import containers as core
 
 _Count = Annotated[int, Field(ge=1, le=1000)]
 _Seconds = Annotated[int, Field(ge=0, le=86400)]

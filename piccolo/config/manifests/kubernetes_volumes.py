@@ -14,10 +14,10 @@ from piccolo.config.manifests.base import Manifest, Report, key, one_of
 from piccolo.config.manifests.kubernetes_container import ContainerSpec, VolumeMount
 from piccolo.config.manifests.values import Memory, VolumeName
 from piccolo.config.paths import check_path
-from piccolo.core import containers
 from piccolo.core.errors import InvalidSpec
 from piccolo.core.words import show, suggest
-from piccolo.core.workload import Workload
+from piccolo.core.workloads import containers
+from piccolo.core.workloads.workload import Workload
 
 _DEVICES = (containers.HostPathType.CHAR_DEVICE, containers.HostPathType.BLOCK_DEVICE)
 

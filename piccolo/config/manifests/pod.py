@@ -15,9 +15,9 @@ from piccolo.config.manifests.kubernetes_volumes import Volume, Volumes, devices
 from piccolo.config.manifests.rules import Layout, check_workload
 from piccolo.config.manifests.values import MAX_ITEMS, HostName, Id, Ip
 from piccolo.config.manifests.workload import MAX_CONTAINERS
-from piccolo.core import containers
-from piccolo.core import workload as core
 from piccolo.core.words import show
+from piccolo.core.workloads import containers
+from piccolo.core.workloads import workload as core
 
 _HOST_LABEL = "kubernetes.io/hostname"
 

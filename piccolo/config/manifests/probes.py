@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 
 from piccolo.config.manifests.base import Manifest, key, one_of
 from piccolo.config.manifests.values import DAY, MAX_ITEMS, Duration, HostName, PortNumber
-from piccolo.core import containers as core
+from piccolo.core.workloads import containers as core
 
 
 class HttpSpec(Manifest):

@@ -16,8 +16,8 @@ from piccolo.config.fields import Labels, Name, reasoned
 from piccolo.config.manifests.base import Ignored, Manifest, Report, key
 from piccolo.config.manifests.pod import PodSpec
 from piccolo.config.manifests.values import MAX_ITEMS, VolumeName
-from piccolo.core import workload as core
 from piccolo.core.errors import InvalidSpec
+from piccolo.core.workloads import workload as core
 
 
 def _no_condition(value: Any) -> Any:

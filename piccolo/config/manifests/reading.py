@@ -24,7 +24,7 @@ from piccolo.config.manifests.loading import Text
 from piccolo.config.validation import explain, path_text, said
 from piccolo.core.errors import InvalidSpec
 from piccolo.core.words import printable
-from piccolo.core.workload import Action, Workload
+from piccolo.core.workloads.workload import Action, Workload
 
 MAX_DOCUMENTS = 5000
 MAX_VALUES = 20_000  # keys and items of one document: pydantic explains each that is wrong at once

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from piccolo.config.document import Path
 from piccolo.config.manifests.base import Report
 from piccolo.config.units import format_duration
-from piccolo.core.containers import Container, Port, Probes, Resources
 from piccolo.core.words import show
-from piccolo.core.workload import NetworkMode, OnIsolation, OnNodeLoss, Workload
+from piccolo.core.workloads.containers import Container, Port, Probes, Resources
+from piccolo.core.workloads.workload import NetworkMode, OnIsolation, OnNodeLoss, Workload
 
 MAX_FILES = 512 * 1024  # characters of content in all files of a workload
 

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 from piccolo.config.manifests.known import Known, tell
 from piccolo.config.manifests.pullpiri import ModelInfo, Packed
-from piccolo.core.dependencies import find_cycles
 from piccolo.core.words import suggest
-from piccolo.core.workload import (
+from piccolo.core.workloads.dependencies import find_cycles
+from piccolo.core.workloads.workload import (
     Action,
     Dependency,
     DependencyCondition,

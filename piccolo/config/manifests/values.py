@@ -15,9 +15,9 @@ from piccolo.config.fields import between, reasoned
 from piccolo.config.manifests.quantities import CPU, MEMORY, parse_cpu, parse_memory
 from piccolo.config.paths import check_path
 from piccolo.core.address import parse_ip
-from piccolo.core.containers import Device, Protocol
 from piccolo.core.errors import InvalidSpec
 from piccolo.core.words import kind, show, suggest
+from piccolo.core.workloads.containers import Device, Protocol
 
 MAX_ITEMS = 256  # of any list or mapping in a container
 DAY = 86400.0

@@ -24,7 +24,7 @@ from piccolo.config.manifests.values import (
     SignalName,
     VolumeName,
 )
-from piccolo.core import workload as core
+from piccolo.core.workloads import workload as core
 
 MAX_CONTAINERS = 32
 MAX_REPLICAS = 1000

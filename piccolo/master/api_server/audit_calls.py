@@ -1,12 +1,12 @@
-"""What clients ask of the audit trail; who may is decided in `core.access`."""
+"""What clients ask of the audit trail; who may is decided in `core.security.access`."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 
-from piccolo.core.audit import parse
 from piccolo.core.errors import InvalidSpec
+from piccolo.core.security.audit import parse
 from piccolo.master.cluster import Cluster
 from piccolo.rpc import wire
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import timedelta
 
-from piccolo.core.access import Role
 from piccolo.core.model import NodeState, Severity
+from piccolo.core.security.access import Role
 from piccolo.master.cluster import Cluster
 from piccolo.rpc import convert, wire
 from piccolo.security.authority import fingerprint_of

@@ -8,13 +8,13 @@ ask again with the same key.
 from __future__ import annotations
 
 from piccolo.config.settings import ListedNode
-from piccolo.core.access import Principal, Role
 from piccolo.core.errors import Conflict, DuplicateIdentity, PermissionDenied
 from piccolo.core.model import Node, NodeState, Severity, Token, TokenUse
+from piccolo.core.security.access import Principal, Role
 from piccolo.master import keys
 from piccolo.master.cluster import Cluster
 from piccolo.master.node_manager import Registration
-from piccolo.master.tokens import REFUSED
+from piccolo.master.security.tokens import REFUSED
 from piccolo.rpc import convert, wire
 from piccolo.rpc.server import caller, concerns
 from piccolo.security.authority import Request

@@ -5,7 +5,7 @@ from __future__ import annotations
 from piccolo.core.errors import InvalidSpec
 from piccolo.core.model import Secret
 from piccolo.master.cluster import Cluster
-from piccolo.master.secrets import Secrets
+from piccolo.master.security.secrets import Secrets
 from piccolo.rpc import wire
 from piccolo.rpc.server import concerns
 from piccolo.store.sealed import SealedStore

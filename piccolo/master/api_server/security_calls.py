@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from piccolo.core.access import CLIENT_NAME, Principal, Role
 from piccolo.core.errors import Conflict, InvalidSpec
 from piccolo.core.model import Certificate, Token
+from piccolo.core.security.access import CLIENT_NAME, Principal, Role
 from piccolo.master.api_server.diagnosis import diagnose
 from piccolo.master.cluster import Cluster
-from piccolo.master.tokens import DEFAULT_TTL
+from piccolo.master.security.tokens import DEFAULT_TTL
 from piccolo.rpc import convert, wire
 from piccolo.rpc.server import caller, concerns
 from piccolo.security import authority as ca

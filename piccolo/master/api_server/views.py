@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from piccolo.core import selectors
-from piccolo.core.access import Principal, Role
 from piccolo.core.model import Container, Node, NodeState, Topology
+from piccolo.core.security.access import Principal, Role
 from piccolo.master import keys
 from piccolo.master.cluster import Cluster
 from piccolo.rpc import convert, wire

@@ -7,12 +7,12 @@ from collections.abc import Iterable
 from piccolo.core.errors import InvalidSpec
 from piccolo.core.model import Severity
 from piccolo.core.words import printable
-from piccolo.core.workload import Action, Workload
+from piccolo.core.workloads.workload import Action, Workload
 from piccolo.master.api_server.documents import Documents, findings
 from piccolo.master.api_server.workload_views import WorkloadViews
 from piccolo.master.cluster import Cluster
-from piccolo.master.workload_draft import What
-from piccolo.master.workload_manager import Outcome
+from piccolo.master.workloads.draft import What
+from piccolo.master.workloads.workload_manager import Outcome
 from piccolo.rpc import wire
 from piccolo.rpc.server import caller, concerns
 

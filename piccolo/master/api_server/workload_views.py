@@ -5,19 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from piccolo.core import plain, selectors
-from piccolo.core.declared import Assignment, Declared
-from piccolo.core.differences import differences
 from piccolo.core.errors import NotFound
-from piccolo.core.instances import LABEL_WORKLOAD, InstanceStatus
 from piccolo.core.model import Event, NodeState
-from piccolo.core.planning import Plan
-from piccolo.core.rollup import roll_up
+from piccolo.core.planning.differences import differences
+from piccolo.core.planning.planner import Plan
+from piccolo.core.planning.rollup import roll_up
 from piccolo.core.words import suggest
-from piccolo.core.workload import Workload
+from piccolo.core.workloads.declared import Assignment, Declared
+from piccolo.core.workloads.instances import LABEL_WORKLOAD, InstanceStatus
+from piccolo.core.workloads.workload import Workload
 from piccolo.master import keys
 from piccolo.master.api_server.views import Views
 from piccolo.master.cluster import Cluster
-from piccolo.master.workload_draft import ObjectChange, What
+from piccolo.master.workloads.draft import ObjectChange, What
 from piccolo.rpc import convert, wire
 
 _FIELDS = frozenset({"name", "state", "reason", "package", "held", "deleting", "settled", "failed"})

@@ -11,7 +11,12 @@ from pathlib import Path
 from piccolo.agent.reporter import Reporter
 from piccolo.agent.workloads.desired import Change
 from piccolo.agent.workloads.service import Workloads
-from piccolo.core.instances import LABEL_INSTANCE, LABEL_NODE, DependencyState, InstanceStatus
+from piccolo.core.workloads.instances import (
+    LABEL_INSTANCE,
+    LABEL_NODE,
+    DependencyState,
+    InstanceStatus,
+)
 from tests.master.virtual_time import now
 from tests.runtime.fake import FakeRuntime
 

@@ -10,9 +10,9 @@ from typing import Any
 
 from piccolo.agent.workloads.desired import Change, Spec
 from piccolo.core import plain
-from piccolo.core.containers import Container
-from piccolo.core.instances import Instance, pod_hash, sync_digest
-from piccolo.core.workload import Dependency, DependencyCondition, Workload
+from piccolo.core.workloads.containers import Container
+from piccolo.core.workloads.instances import Instance, pod_hash, sync_digest
+from piccolo.core.workloads.workload import Dependency, DependencyCondition, Workload
 
 
 def workload(name: str, **fields: Any) -> Workload:

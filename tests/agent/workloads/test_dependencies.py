@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from piccolo.agent.workloads.dependencies import Dependencies
-from piccolo.core.instances import DependencyState, Instance, InstanceStatus, Phase
+from piccolo.core.workloads.instances import DependencyState, Instance, InstanceStatus, Phase
 from piccolo.security.files import private_dir
 from tests.agent.workloads.specs import instance, needs, workload
 from tests.master.virtual_time import virtual_time

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from piccolo.agent.workloads import files
-from piccolo.core.containers import Container, File, SecretKey
 from piccolo.core.errors import NotFound
+from piccolo.core.workloads.containers import Container, File, SecretKey
 
 SECRETS = {"tls/key": base64.b64encode(b"\xff\x00private").decode()}
 CONTAINER = Container(

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from piccolo.agent.workloads.prober import check
-from piccolo.core.containers import ExecCheck, HttpCheck, Probe, TcpCheck
 from piccolo.core.errors import Unavailable
+from piccolo.core.workloads.containers import ExecCheck, HttpCheck, Probe, TcpCheck
 from tests.runtime.fake import Command, FakeRuntime
 
 _Talk = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Coroutine[None, None, None]]

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from piccolo.agent.workloads import records
-from piccolo.core.pod_restarts import End, Record
+from piccolo.core.pods.restarts import End, Record
 
 RECORD = Record("h", ("main",), {"main": End(1, "Crashed", "ended with exit code 1")})
 

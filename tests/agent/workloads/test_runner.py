@@ -13,7 +13,10 @@ import pytest
 
 from piccolo.agent.workloads import records
 from piccolo.agent.workloads.runner import PodRunner
-from piccolo.core.containers import (
+from piccolo.core.errors import Unavailable
+from piccolo.core.model import Severity
+from piccolo.core.pods.restarts import End
+from piccolo.core.workloads.containers import (
     Container,
     ExecCheck,
     File,
@@ -24,11 +27,8 @@ from piccolo.core.containers import (
     Probes,
     SecretKey,
 )
-from piccolo.core.errors import Unavailable
-from piccolo.core.instances import Instance, InstanceStatus, Phase, Secrets
-from piccolo.core.model import Severity
-from piccolo.core.pod_restarts import End
-from piccolo.core.workload import Restart, RestartPolicy, Workload
+from piccolo.core.workloads.instances import Instance, InstanceStatus, Phase, Secrets
+from piccolo.core.workloads.workload import Restart, RestartPolicy, Workload
 from piccolo.runtime.base import Bind, Refusal, Refused
 from tests.master.virtual_time import now, virtual_time
 from tests.runtime.fake import Command, FakeRuntime, Script

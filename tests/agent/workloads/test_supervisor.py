@@ -14,10 +14,10 @@ from piccolo.agent.workloads.desired import Change, Desired, Spec
 from piccolo.agent.workloads.requests import scratch
 from piccolo.agent.workloads.runner import PodRunner
 from piccolo.agent.workloads.throttled import FETCHES, STARTS
-from piccolo.core.containers import Container, Mount, MountKind
 from piccolo.core.errors import Unavailable
-from piccolo.core.instances import DependencyState
-from piccolo.core.workload import Isolation, OnIsolation, Workload
+from piccolo.core.workloads.containers import Container, Mount, MountKind
+from piccolo.core.workloads.instances import DependencyState
+from piccolo.core.workloads.workload import Isolation, OnIsolation, Workload
 from piccolo.runtime.base import PodRequest
 from tests.agent.workloads.node import eventually, labels, node
 from tests.agent.workloads.specs import digest, everything, instance, needs, spec, workload

@@ -7,7 +7,7 @@ from typing import Any
 import yaml
 
 from piccolo.config.manifests.reading import Reading, read
-from piccolo.core.workload import Workload
+from piccolo.core.workloads.workload import Workload
 
 
 def reading(*documents: object, source: str = "f.yaml") -> Reading:

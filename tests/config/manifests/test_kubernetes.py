@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from piccolo.core.containers import (
+from piccolo.core.workloads.containers import (
     Container,
     Device,
     ExecCheck,
@@ -23,7 +23,7 @@ from piccolo.core.containers import (
     Security,
     TcpCheck,
 )
-from piccolo.core.workload import (
+from piccolo.core.workloads.workload import (
     Network,
     NetworkMode,
     NodeLoss,

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from piccolo.core.containers import (
+from piccolo.core.model import NodeRole, NodeType
+from piccolo.core.workloads.containers import (
     Container,
     Device,
     ExecCheck,
@@ -25,8 +26,7 @@ from piccolo.core.containers import (
     Security,
     TcpCheck,
 )
-from piccolo.core.model import NodeRole, NodeType
-from piccolo.core.workload import (
+from piccolo.core.workloads.workload import (
     Dependency,
     DependencyCondition,
     Isolation,

@@ -9,7 +9,7 @@ import pytest
 
 from piccolo.config.manifests.loading import read_all
 from piccolo.config.manifests.reading import read
-from piccolo.core.workload import Action, ActionKind, NetworkMode, Placement
+from piccolo.core.workloads.workload import Action, ActionKind, NetworkMode, Placement
 from tests.config.manifests.documents import model, notices, package, problems, reading, scenario
 
 HELLO = """\

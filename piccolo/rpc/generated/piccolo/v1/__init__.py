@@ -114,7 +114,7 @@ class NodeRole(betterproto2.Enum):
 
 class NodeStatus(betterproto2.Enum):
     """
-    HLD 6.2. The legal transitions stand in piccolo/core/node_states.py.
+    HLD 6.2. The legal transitions stand in piccolo/core/nodes/states.py.
     """
 
     UNSPECIFIED = 0
@@ -422,7 +422,7 @@ class Beat(betterproto2.Message):
 
     desired_digest: "int" = betterproto2.field(7, betterproto2.TYPE_FIXED64)
     """
-    of all instances that it holds: see core.instances.sync_digest
+    of all instances that it holds: see core.workloads.instances.sync_digest
     """
 
 
@@ -742,7 +742,7 @@ class DesiredInstance(betterproto2.Message):
 
     spec: "bytes" = betterproto2.field(2, betterproto2.TYPE_BYTES)
     """
-    core.instances.Instance as JSON (core.plain)
+    core.workloads.instances.Instance as JSON (core.plain)
     """
 
     secrets: "dict[str, str]" = betterproto2.field(
@@ -932,7 +932,7 @@ class HeldInstance(betterproto2.Message):
 
     digest: "int" = betterproto2.field(2, betterproto2.TYPE_FIXED64)
     """
-    core.instances.sync_digest
+    core.workloads.instances.sync_digest
     """
 
 
@@ -975,7 +975,7 @@ default_message_pool.register_message("piccolo.v1", "Hello", Hello)
 @dataclass(eq=False, repr=False)
 class InstanceStatus(betterproto2.Message):
     """
-    A copy of a workload on a node, as its agent reports it: core/instances.py.
+    A copy of a workload on a node, as its agent reports it: core/workloads/instances.py.
     """
 
     workload: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
@@ -989,7 +989,7 @@ class InstanceStatus(betterproto2.Message):
 
     phase: "str" = betterproto2.field(4, betterproto2.TYPE_STRING)
     """
-    core.instances.Phase
+    core.workloads.instances.Phase
     """
 
     ready: "bool" = betterproto2.field(5, betterproto2.TYPE_BOOL)

@@ -911,7 +911,7 @@ class GetWorkloadResponse(betterproto2.Message):
 
     spec: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
     """
-    core.workload.Workload as JSON (core.plain)
+    core.workloads.workload.Workload as JSON (core.plain)
     """
 
     events: "list[__v1__.Event]" = betterproto2.field(4, betterproto2.TYPE_MESSAGE, repeated=True)
@@ -1042,7 +1042,7 @@ default_message_pool.register_message("piccolo.api.v1", "ObjectChange", ObjectCh
 class PlanStep(betterproto2.Message):
     verb: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
     """
-    core.planning.Verb
+    core.planning.planner.Verb
     """
 
     workload: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
@@ -1553,7 +1553,7 @@ class Workload(betterproto2.Message):
 
     state: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
     """
-    core.rollup.State
+    core.planning.rollup.State
     """
 
     reason: "str" = betterproto2.field(4, betterproto2.TYPE_STRING)
@@ -1915,7 +1915,7 @@ class ApiServerServiceStub(betterproto2_grpclib.ServiceStub):
         metadata: "MetadataLike | None" = None,
     ) -> "CreateTokenResponse":
         """
-        Who may come in (docs/security.md). Which role may call what stands in piccolo/core/access.py.
+        Who may come in (docs/security.md). Which role may call what stands in piccolo/core/security/access.py.
         """
 
         return await self._unary_unary(
@@ -2431,7 +2431,7 @@ class ApiServerServiceBase(betterproto2_grpclib.ServiceBase):
 
     async def create_token(self, message: "CreateTokenRequest") -> "CreateTokenResponse":
         """
-        Who may come in (docs/security.md). Which role may call what stands in piccolo/core/access.py.
+        Who may come in (docs/security.md). Which role may call what stands in piccolo/core/security/access.py.
         """
 
         raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)

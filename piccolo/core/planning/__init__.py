@@ -1,0 +1,1 @@
+"""What the cluster should do next, and what its state looks like: pure functions."""

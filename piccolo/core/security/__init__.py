@@ -1,0 +1,1 @@
+"""Who may do what: roles, join tokens, blocking, the records of the audit trail."""

@@ -1,0 +1,1 @@
+"""What is asked: workloads, their copies, and what these depend on."""

@@ -1,0 +1,1 @@
+"""Who is let in, with which certificate, and what is written down about it."""

@@ -1,0 +1,1 @@
+"""Workloads on the master: declared by people, told to agents."""

@@ -1,0 +1,123 @@
+"""Instances as they travel to their nodes: with their hash, and with the secrets that they need and
+no others.
+
+Each is made once and kept while it is asked for, because the bytes of a large one take time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+
+from piccolo.core import plain
+from piccolo.core.model import Secret
+from piccolo.core.workloads.containers import SecretKey
+from piccolo.core.workloads.declared import Assignment, Past
+from piccolo.core.workloads.instances import Instance, Secrets, pod_hash, sync_digest
+from piccolo.core.workloads.workload import Workload
+from piccolo.master import keys
+from piccolo.master.state_manager import StateManager
+
+
+@dataclass(frozen=True, slots=True)
+class Spec:
+    """An instance for an agent. The same for all nodes that have one of this key."""
+
+    key: str
+    workload: Workload
+    data: bytes  # of the `Instance`
+    secrets: Secrets = field(repr=False)
+    digest: int
+
+
+class InstanceSpecs:
+    def __init__(self, state: StateManager) -> None:
+        self._state = state
+        self._made: dict[Assignment, Spec] = {}  # by what it is made for, on no node
+        self._references: dict[str, tuple[Workload, tuple[SecretKey, ...]]] = {}
+
+    def missing(self, workload: Workload) -> str:
+        """Which of its secrets is not there, and what to do; "": all are."""
+        for reference in self._references_of(workload):
+            name, key = reference.secret, reference.key
+            secret = self._state.get(keys.secret(name), Secret)
+            if secret is None:
+                return f'the secret "{name}" is missing: piccolo secret set {name} {key}=…'
+            if key not in secret.data:
+                return (
+                    f'the secret "{name}" has no key "{key}"; `piccolo secret set --replace` sets'
+                    " all keys anew"
+                )
+        return ""
+
+    def blocked(self, workloads: Iterable[Workload]) -> dict[str, str]:
+        """Those that lack a secret, by name, with what is to be done."""
+        found = {w.name: self.missing(w) for w in workloads}
+        return {name: why for name, why in found.items() if why}
+
+    def of(self, assignment: Assignment) -> Spec | None:
+        """None: it can no longer be told, because its spec or a secret of it is gone."""
+        workload = self._workload(assignment)
+        secrets = None if workload is None else self._secrets(workload)
+        if workload is None or secrets is None:
+            return None
+        key = _anywhere(assignment)
+        made = self._made.get(key)
+        # A workload that was deleted and declared again begins with generation 1 again.
+        if made is None or made.workload is not workload or made.secrets != secrets:
+            made = self._made[key] = _make(workload, assignment, secrets)
+        return made
+
+    def keep(self, assignments: Collection[Assignment], names: Collection[str]) -> None:
+        """Forget what was made for others than these assignments and workloads, once there is much
+        of it."""
+        if len(self._made) <= 2 * len(assignments) and len(self._references) <= 2 * len(names):
+            return
+        wanted, known = set(map(_anywhere, assignments)), set(names)
+        self._made = {k: made for k, made in self._made.items() if k in wanted}
+        self._references = {n: found for n, found in self._references.items() if n in known}
+
+    def _workload(self, assignment: Assignment) -> Workload | None:
+        name, generation = assignment.workload, assignment.generation
+        declared = self._state.workload(name)
+        if declared is not None and declared.generation == generation:
+            return declared.workload
+        past = self._state.get(keys.past(name, generation), Past)
+        return past.workload if past else None
+
+    def _secrets(self, workload: Workload) -> Mapping[str, str] | None:
+        values: dict[str, str] = {}
+        for reference in self._references_of(workload):
+            secret = self._state.get(keys.secret(reference.secret), Secret)
+            value = secret.data.get(reference.key) if secret else None
+            if value is None:
+                return None
+            values[f"{reference.secret}/{reference.key}"] = value
+        return values
+
+    def _references_of(self, workload: Workload) -> tuple[SecretKey, ...]:
+        known = self._references.get(workload.name)
+        if known is None or known[0] is not workload:
+            known = self._references[workload.name] = workload, references(workload)
+        return known[1]
+
+
+def references(workload: Workload) -> tuple[SecretKey, ...]:
+    """The values of secrets that it needs."""
+    found: dict[SecretKey, None] = {}
+    for container in (*workload.init_containers, *workload.containers):
+        found |= dict.fromkeys(container.secret_env.values())
+        found |= dict.fromkeys(f.secret for f in container.files if f.secret is not None)
+    return tuple(found)
+
+
+def _anywhere(assignment: Assignment) -> Assignment:
+    a = assignment
+    return Assignment(a.workload, a.index, "", a.generation, a.restarts)
+
+
+def _make(workload: Workload, assignment: Assignment, secrets: Secrets) -> Spec:
+    hash_ = pod_hash(workload, secrets, assignment.restarts)
+    instance = Instance(workload, assignment.index, assignment.generation, hash_)
+    data = plain.encode(instance)
+    return Spec(instance.key, workload, data, secrets, sync_digest(instance.key, data, secrets))

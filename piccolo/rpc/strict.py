@@ -16,12 +16,12 @@ _INTEGERS = (
     *(b.TYPE_INT32, b.TYPE_INT64, b.TYPE_UINT32, b.TYPE_UINT64, b.TYPE_SINT32, b.TYPE_SINT64),
     *(b.TYPE_FIXED32, b.TYPE_FIXED64, b.TYPE_SFIXED32, b.TYPE_SFIXED64),
 )
-_TYPES: dict[str, type | tuple[type, ...]] = {
+_TYPES: dict[str, type] = {
     b.TYPE_STRING: str,
     b.TYPE_BYTES: bytes,
     b.TYPE_BOOL: bool,
-    b.TYPE_FLOAT: (float, int),
-    b.TYPE_DOUBLE: (float, int),
+    b.TYPE_FLOAT: float,
+    b.TYPE_DOUBLE: float,
     **dict.fromkeys(_INTEGERS, int),
 }
 

@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import json
 import threading
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 
-from tests.e2e.workloads import SLEEP, Cluster, shell, until, workload
+from tests.e2e.asking import events
+from tests.e2e.workloads import SLEEP, Cluster, shell, text_of, until, workload
 from tests.lab.cluster import Lab
 
 pytestmark = [pytest.mark.needs_root, pytest.mark.needs_podman, pytest.mark.slow]
 
 HELLO = "localhost/hello:latest"
 MANY = 30
-UNCHANGED = 1.5  # s for an apply that changes nothing, on a busy machine (./dev bench: 0.3 s)
 LATE = "node3"  # its agent is started by a test
 
 
@@ -55,9 +54,7 @@ def test_new_unchanged_changed(cluster: Cluster) -> None:
     known = cluster.get("web")
     assert (known["state"], known["ready"], known["generation"]) == ("Running", 1, 1)
 
-    begun = time.monotonic()
     assert "workload/web unchanged" in cluster.apply(document).stdout
-    assert time.monotonic() - begun < UNCHANGED
     assert same(cluster.copy("node1", "web"), first)
     assert cluster.get("web")["revision"] == known["revision"]
 
@@ -69,22 +66,24 @@ def test_new_unchanged_changed(cluster: Cluster) -> None:
 
 
 def test_what_the_agent_can_change_alone_touches_no_container(cluster: Cluster) -> None:
-    cluster.apply(workload("scaled", "node1"))
+    cluster.start(workload("scaled", "node1"))
+    cluster.wait_settled("scaled")
     before = cluster.copy("node1", "scaled")
     probe = {"liveness": {"exec": {"command": ["true"]}}}
     cluster.apply(workload("scaled", "node1", replicas=2, probes=probe, stop={"grace": "2s"}))
     copies = cluster.copies("node1", "scaled")
     assert set(copies) == {"scaled.0.scaled", "scaled.1.scaled"}
     assert same(copies["scaled.0.scaled"], before)
-    cluster.apply(workload("scaled", "node1", replicas=1))
+    cluster.start(workload("scaled", "node1", replicas=1))
     until(lambda: len(cluster.copies("node1", "scaled")) == 1)
     assert same(cluster.copy("node1", "scaled"), before)
 
 
 def test_a_dry_run_and_a_diff_change_nothing(cluster: Cluster) -> None:
-    cluster.apply(workload("kept", "node1"))
+    cluster.start(workload("kept", "node1"))
+    cluster.wait_settled("kept")
     before, copy = cluster.get("kept"), cluster.copy("node1", "kept")
-    revision = cluster.lab.get("events")
+    told = events(cluster.lab)
     file = cluster.write(workload("kept", "node1", env={"A": "1"}), workload("fresh"))
     shown = cluster.piccolo("apply", "-f", file, "--dry-run", "--diff").stdout
     assert "workload/kept would be changed" in shown
@@ -97,7 +96,7 @@ def test_a_dry_run_and_a_diff_change_nothing(cluster: Cluster) -> None:
     assert cluster.get("kept") == before
     assert same(cluster.copy("node1", "kept"), copy)
     assert "fresh" not in cluster.all()
-    assert cluster.lab.get("events") == revision
+    assert events(cluster.lab) == told
 
 
 def test_two_clients_apply_the_same_at_once(cluster: Cluster) -> None:
@@ -134,34 +133,47 @@ def test_many_at_once(cluster: Cluster) -> None:
 
 def test_bad_documents_change_nothing(cluster: Cluster) -> None:
     before = cluster.all()
+    good, typo = text_of([workload("good")]), text_of([workload("bad", enf={})])
+    file = cluster.lab.master.dir / "bad.yaml"
+    file.write_text(f"{good}\n---\n{typo}")
+    refused = cluster.piccolo("apply", "-f", str(file), check=False)
+    assert (refused.returncode, refused.stdout) == (2, "")
+    assert 'unknown key "enf"; did you mean "env"?' in refused.stderr
+    assert "bad.yaml:3:" in refused.stderr
+    file.write_text("[" * (10 << 20))
+    refused = cluster.piccolo("apply", "-f", str(file), check=False)
+    assert (refused.returncode, refused.stdout) == (2, "")
+    assert "1 MiB" in refused.stderr
+    assert cluster.all() == before
 
-    def refused(text: str) -> str:
-        (folder := cluster.lab.master.dir / "bad").mkdir(exist_ok=True)
-        (folder / "bad.yaml").write_text(text)
-        done = cluster.piccolo("apply", "-f", str(folder), check=False)
-        assert done.returncode == 2, done
-        assert done.stdout == ""
-        assert "Traceback" not in done.stderr
-        assert cluster.all() == before
-        return done.stderr
 
-    good = json.dumps(workload("good"))
-    typo = refused(f"{good}\n---\n{json.dumps(workload('bad', enf={}))}")
-    assert 'unknown key "enf"; did you mean "env"?' in typo
-    assert "bad.yaml:3:" in typo
-    assert '"good" is defined already' in refused(f"{good}\n---\n{good}")
-    circle = [workload(a, dependsOn=[{"workload": b}]) for a, b in ("ab", "bc", "ca")]
-    assert "a → b → c → a" in refused("\n---\n".join(map(json.dumps, circle)))
-    assert "1 MiB" in refused(json.dumps(workload("big", env={"A": "x" * (2 << 20)})))
-    assert "MiB" in refused("[" * (10 << 20))
-    assert "tab" in refused("kind: Workload\n\tmetadata: {}").lower()
-    twice = refused("apiVersion: piccolo.io/v1\nkind: Workload\nkind: Workload\n")
-    assert "kind" in twice
-    bomb = "a: &a [x,x,x,x,x,x,x,x,x]\n" + "".join(
-        f"{b}: &{b} [{','.join([f'*{a}'] * 9)}]\n"
-        for a, b in zip("abcdefgh", "bcdefghi", strict=True)
-    )
-    refused(bomb)
+BOMB = "a: &a [x,x,x,x,x,x,x,x,x]\n" + "".join(
+    f"{b}: &{b} [{','.join([f'*{a}'] * 9)}]\n" for a, b in zip("abcdefgh", "bcdefghi", strict=True)
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (text_of([workload("good"), workload("good")]), '"good" is defined already'),
+        (
+            text_of(workload(a, dependsOn=[{"workload": b}]) for a, b in ("ab", "bc", "ca")),
+            "a → b → c → a",
+        ),
+        (text_of([workload("big", env={"A": "x" * (2 << 20)})]), "1 MiB"),
+        ("[" * 100_000, "nested"),
+        ("kind: Workload\n\tmetadata: {}", "tab"),
+        ("apiVersion: piccolo.io/v1\nkind: Workload\nkind: Workload\n", "kind"),
+        (BOMB, ""),
+    ],
+    ids=["twice", "circle", "large", "nested", "tab", "duplicate key", "bomb"],
+)
+def test_the_master_takes_no_bad_documents(cluster: Cluster, text: str, said: str) -> None:
+    """Whoever sends them; the program would not send all of these."""
+    before = cluster.all()
+    [problem, *_] = cluster.problems(text)
+    assert said in problem
+    assert cluster.all() == before
 
 
 def test_a_circle_through_what_is_there_is_refused(cluster: Cluster) -> None:
@@ -188,7 +200,7 @@ def test_waiting_ends_when_its_time_is_over(cluster: Cluster) -> None:
 
 def test_history_and_the_way_back(cluster: Cluster) -> None:
     for version in ("one", "two", "three"):
-        cluster.apply(workload("app", "node1", env={"VERSION": version}))
+        cluster.start(workload("app", "node1", env={"VERSION": version}))
 
     def running() -> str:
         return cluster.execute("node1", "app.0.app", "sh", "-c", "echo $VERSION").strip()
@@ -208,7 +220,8 @@ def test_history_and_the_way_back(cluster: Cluster) -> None:
 
 
 def test_restart_makes_fresh_containers_of_the_same_spec(cluster: Cluster) -> None:
-    cluster.apply(workload("tired", "node1"), workload("awake", "node1"))
+    cluster.start(workload("tired", "node1"), workload("awake", "node1"))
+    cluster.wait_settled("tired", "awake")
     tired, awake = cluster.copy("node1", "tired"), cluster.copy("node1", "awake")
     cluster.piccolo("restart", "workload", "tired")
     assert cluster.copy("node1", "tired").id != tired.id

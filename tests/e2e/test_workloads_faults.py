@@ -72,10 +72,7 @@ class Told:
     ticks: dict[str, int] = field(default_factory=dict)  # restarts within WATCHED s
     events: list[dict[str, Any]] = field(default_factory=list)
     wrong: list[str] = field(default_factory=list)  # containers, when the agent had been killed
-    alone: tuple[str, str] = (
-        "",
-        "",
-    )  # from when to when containers were killed, and no master there
+    alone: tuple[str, str] = ("", "")  # when killing containers without a master began, and ended
     foreign: list[Any] = field(default_factory=list)
     rest: list[str] = field(default_factory=list)  # containers, pods and volumes in the end
     logs: str = ""

@@ -90,11 +90,20 @@ class Cluster:
         return self.piccolo("apply", "-f", self.write(*documents), *options, check=check)
 
     def start(self, *documents: Document) -> None:
-        """Ask, and do not wait."""
-        self.apply(*documents, options=("--no-wait",))
+        """Ask, and do not wait. Without the program, which takes a while to start."""
+        assert self.problems(text_of(documents)) == []
+
+    def problems(self, text: str) -> list[str]:
+        """What the master says to documents; nothing: it took them."""
+        request = wire.ApplyRequest(sources=[wire.Source(name="test.yaml", text=text.encode())])
+        reply = ask(self.lab, lambda stub: stub.apply(request), PATIENCE)
+        return [f"{p.line}:{p.column}: {p.message}" for p in reply.problems]
 
     def delete(self, *names: str) -> None:
-        self.piccolo("delete", "workload", *names)
+        """Have them go, and wait until they are gone."""
+        request = wire.DeleteWorkloadsRequest(names=list(names))
+        ask(self.lab, lambda stub: stub.delete_workloads(request), PATIENCE)
+        until(lambda: not self.all().keys() & set(names), 2 * PATIENCE)
 
     def piccolo(
         self, *args: str, check: bool = True, timeout: float = 60.0

@@ -26,7 +26,7 @@ from piccolo.core.workloads.instances import Happening, Instance
 from piccolo.rpc import convert, wire
 from tests.agent.workloads.specs import digest, everything, instance, spec
 from tests.core.workloads.filled import filled
-from tests.fuzz.inputs import any_bytes, spoilt_bytes
+from tests.fuzz.inputs import DEEP, any_bytes, spoilt_bytes
 from tests.fuzz.target import target
 
 
@@ -46,7 +46,14 @@ _INSTANCE = filled(Instance)
 _RECORD = Record("h", ("main",), {"main": End(1, "Crashed", "m")})
 
 
-@target(spoilt_bytes([encode(_INSTANCE), encode(instance("web"))]) | any_bytes, quick=60)
+_SIMPLE = encode(instance("web"))
+
+
+@target(
+    spoilt_bytes([encode(_INSTANCE), _SIMPLE]) | any_bytes,
+    quick=60,
+    found=[_SIMPLE.replace(b"main", b"\\ud800"), _SIMPLE.replace(b"main", b"\xed\xa0\x80")],
+)
 def instances(data: bytes) -> None:
     """What an agent is asked to run; what is read is written as the same."""
     found = decode(Instance, data, "it")
@@ -81,7 +88,11 @@ def desired_state(data: bytes) -> None:
         assert set(again.held) == {"web.0"}
 
 
-@target(st.tuples(spoilt_bytes([_DESIRED]), st.booleans()), quick=30)
+@target(
+    st.tuples(spoilt_bytes([_DESIRED]), st.booleans()),
+    quick=30,
+    found=[(_DESIRED.replace(b" web.0", b" \x80web.0"), False)],
+)
 def desired_state_spoilt_meanwhile(given: tuple[bytes, bool]) -> None:
     """The same file, spoilt while the agent runs: a change still comes through, or is refused."""
     data, one_more = given
@@ -116,7 +127,16 @@ _EVENTS = b"".join(
 )
 
 
-@target(spoilt_bytes([_EVENTS]) | any_bytes, quick=50)
+@target(
+    spoilt_bytes([_EVENTS]) | any_bytes,
+    quick=50,
+    found=[
+        b"[" * DEEP,
+        _EVENTS.replace(b"info", b"Info"),
+        _EVENTS.replace(b"8", b"-8"),
+        _EVENTS.replace(b"stream", b"\\ud800"),
+    ],
+)
 def journals(data: bytes) -> None:
     """What happened, as a former agent left it: all that is read can be told to the master."""
     with _directory() as directory:
@@ -140,7 +160,10 @@ def runner_records(data: bytes) -> None:
         assert records.load(directory) == found
 
 
-@target(spoilt_bytes([b'{"web.0":{"hash":["db Running"]}}']) | any_bytes)
+@target(
+    spoilt_bytes([b'{"web.0":{"hash":["db Running"]}}']) | any_bytes,
+    found=[b"[" * DEEP, b'{"web.0":{"hash":1}}'],
+)
 def dependencies_held_once(data: bytes) -> None:
     """What dependencies once held."""
     with _directory() as directory:
@@ -148,7 +171,10 @@ def dependencies_held_once(data: bytes) -> None:
         Dependencies(directory, {}).load()
 
 
-@target(spoilt_bytes([b'{"node_id": "0123456789abcdef", "cluster_id": "c"}']) | any_bytes)
+@target(
+    spoilt_bytes([b'{"node_id": "0123456789abcdef", "cluster_id": "c"}']) | any_bytes,
+    found=[b"[" * DEEP, b'{"node_id": "\\ud800", "cluster_id": "c"}'],
+)
 def identities(data: bytes) -> None:
     """Who the agent is: one that is read can be said."""
     with _directory() as directory:
@@ -164,7 +190,10 @@ _PEM = b"-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n"
 _CERTIFICATE = b"Made: 2026-05-01T00:00:00+00:00\nNot After: 2026-06-01T00:00:00+00:00\n" + _PEM
 
 
-@target(st.tuples(spoilt_bytes([_CERTIFICATE]), spoilt_bytes([_PEM])))
+@target(
+    st.tuples(spoilt_bytes([_CERTIFICATE]), spoilt_bytes([_PEM])),
+    found=[(_CERTIFICATE, b"\xc3\xbc" + _PEM)],
+)
 def agent_certificates(given: tuple[bytes, bytes]) -> None:
     """The agent's certificate and whom it trusts."""
     with _directory() as directory:

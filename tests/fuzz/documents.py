@@ -20,7 +20,7 @@ from piccolo.core.plain import decode, encode
 from piccolo.core.workloads.instances import Instance
 from piccolo.security import context
 from tests.config.test_master import EVERYTHING
-from tests.fuzz.inputs import any_bytes, any_text, spoilt_bytes, spoilt_text
+from tests.fuzz.inputs import DEEP, any_bytes, any_text, spoilt_bytes, spoilt_text
 from tests.fuzz.target import target
 from tests.security.test_context import TEXT
 
@@ -115,7 +115,11 @@ def manifests(data: bytes) -> None:
         assert decode(Instance, encode(instance), "it") == instance
 
 
-@target(spoilt_text([TEXT]) | any_text | _JSON.map(json.dumps), quick=30)
+@target(
+    spoilt_text([TEXT]) | any_text | _JSON.map(json.dumps),
+    quick=30,
+    found=["[" * DEEP, TEXT.replace("masters: [", "masters: " + "[" * DEEP), BOMB.decode()],
+)
 def contexts(text: str) -> None:
     """A client's context file; one that is read is written as it was."""
     found = context.parse(text, "context.yaml")
@@ -126,7 +130,11 @@ _CONTEXT = {line.partition(":")[0] for line in TEXT.splitlines() if line[:1].isa
 _YAML = ["2020-01-01 10:00:00", "2020-01-01", "!!binary aGk=", "!!set {a}", "1.5", "~", "[a, b]"]
 
 
-@target(st.tuples(st.sampled_from(sorted(_CONTEXT)), st.sampled_from(_YAML) | any_text), quick=30)
+@target(
+    st.tuples(st.sampled_from(sorted(_CONTEXT)), st.sampled_from(_YAML) | any_text),
+    quick=30,
+    found=[("name", _YAML[0]), ("not_after", "0001-01-01T00:00:00+14:00")],
+)
 def edited_contexts(given: tuple[str, str]) -> None:
     """A context in which somebody wrote something else behind a key."""
     key, value = given

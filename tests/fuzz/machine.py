@@ -63,7 +63,10 @@ def machine_facts(tree: dict[str, bytes]) -> None:
 _KMSG = b"6,1234,5678901,-;oom-kill:constraint=C,oom_memcg=/libpod-abc,task=x\n"
 
 
-@target(spoilt_bytes([_KMSG]))
+@target(
+    spoilt_bytes([_KMSG]),
+    found=[_KMSG.replace(b",5", b",?"), _KMSG.replace(b",5", b",9" * 2 + b"9" * 20)],
+)
 def kernel_log(data: bytes) -> None:
     """Records of the kernel's log."""
     with tempfile.NamedTemporaryFile() as file:

@@ -6,20 +6,27 @@ import asyncio
 import tempfile
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from hypothesis import strategies as st
 
+from piccolo.agent.workloads.prober import Finding, check
+from piccolo.config.document import Document
+from piccolo.config.manifests.probes import ProbeSpec
+from piccolo.config.validation import validate
 from piccolo.core.errors import PiccoloError, Unavailable
 from piccolo.core.report import Report
+from piccolo.core.workloads.containers import HttpCheck, Probe
 from piccolo.rpc import convert
 from piccolo.runtime.http import HttpClient
 from piccolo.runtime.podman import libpod, libpod_answers, oom, refusals
 from piccolo.runtime.podman.multiplex import LINE_CHARS, Frames, LastLines, shown
 from tests.fuzz.inputs import any_bytes, any_text, spoilt_bytes
 from tests.fuzz.target import target
+from tests.runtime.fake import FakeRuntime
 from tests.runtime.recorded import EVENT, INSPECT, LIST, STATS, dump
 from tests.runtime.spoilt import spoilt
 from tests.runtime.test_libpod_answers import INSPECTION
@@ -157,6 +164,50 @@ async def _exchange(answer: bytes) -> None:
 def http_answers(answer: bytes) -> None:
     """Any bytes as an answer to a request, and to one for a stream."""
     asyncio.run(_exchange(answer))
+
+
+async def _probe(asked: HttpCheck, answer: bytes) -> Finding:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(ConnectionError):
+            writer.write(answer)
+            await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    try:
+        port = server.sockets[0].getsockname()[1]
+        return await check(FakeRuntime(), "id", Probe(replace(asked, port=port)), "127.0.0.1")
+    finally:
+        server.close()
+        await server.wait_closed()
+
+
+@target(spoilt_bytes(_HTTP) | any_bytes, quick=15)
+def probe_answers(answer: bytes) -> None:
+    """Any bytes as a container's answer to a probe."""
+    finding = asyncio.run(_probe(HttpCheck(0), answer))
+    assert finding.well is not None
+    finding.message.encode()
+
+
+_ODD = any_text.map(lambda text: f"/{text}") | st.sampled_from(["/ü", "/a b", "/\r\nx: y"])
+
+
+@target(
+    st.tuples(_ODD, st.dictionaries(any_text, any_text, max_size=2)),
+    quick=15,
+    found=[("/ü", {}), ("/a b", {}), ("/", {"x": "a\r\nb"})],
+)
+def probe_requests(given: tuple[str, dict[str, str]]) -> None:
+    """Any path and headers that a document may ask a probe for."""
+    path, headers = given
+    asked = HttpCheck(0, path, headers=headers)
+    finding = asyncio.run(_probe(asked, _HTTP[0]))
+    assert finding.well is not False
+    spec = {"port": 1, "path": path, "headers": headers}
+    document = Document("m", {"http": spec})
+    validate(ProbeSpec, document)
+    assert finding.well, "it was accepted, but cannot be asked for"
 
 
 @target(any_text)

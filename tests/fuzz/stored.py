@@ -22,6 +22,7 @@ from piccolo.security.keyring import KeyRing
 from piccolo.store.base import Put
 from piccolo.store.codec import decode, encode
 from piccolo.store.seals import Seals
+from piccolo.store.sqlite.database import Database, Transaction
 from tests.core.workloads.filled import filled
 from tests.fuzz.inputs import any_bytes, any_text, spoilt_bytes, spoilt_text
 from tests.fuzz.target import target
@@ -93,6 +94,40 @@ def strange_seals(given: tuple[str, bytes]) -> None:
     """Any bytes under any key."""
     _SEALS.is_in_line(*given)
     _SEALS.opened(*given)
+
+
+def _database() -> bytes:
+    with tempfile.TemporaryDirectory() as directory:
+        database = Database(Path(directory) / "store.db")
+        for number in range(8):
+            puts = [Put(place, _VALUES[place]) for place in _PLACES[number::8]]
+            database.apply([Transaction(puts, ())])
+        database.close()
+        return (Path(directory) / "store.db").read_bytes()
+
+
+_DATABASE = _database()
+_pieces = st.tuples(st.integers(0, len(_DATABASE)), st.integers(0, 64), st.binary(max_size=64))
+
+
+@target(st.lists(_pieces, max_size=4), quick=15)
+def databases(pieces: list[tuple[int, int, bytes]]) -> None:
+    """The file of the SQLite store, with pieces of it overwritten, cut out or put in."""
+    data = _DATABASE
+    for at, size, piece in pieces:
+        data = data[:at] + piece + data[at + size :]
+    with tempfile.TemporaryDirectory() as directory:
+        path = Path(directory) / "store.db"
+        path.write_bytes(data)
+        database = Database(path)
+        try:
+            database.get("topology")
+            database.list("")
+            database.replay("", database.compacted())
+            database.apply([Transaction([Put("x", b"y")], ())])
+            database.scrub()
+        finally:
+            database.close()
 
 
 _KEYS = "# keys\n0011223344556677 " + "A" * 43 + "=\n"

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any, TypeVar
 
-from hypothesis import HealthCheck, given, seed, settings
+from hypothesis import HealthCheck, example, given, seed, settings
 from hypothesis.strategies import SearchStrategy
 
 from piccolo.core.errors import PiccoloError
@@ -32,6 +32,7 @@ class Target:
     inputs: SearchStrategy[Any]
     check: Callable[[Any], None]
     quick: int
+    found: Sequence[Any]  # what once was a finding: tried each time
 
     def examine(self, value: Any) -> None:
         """One input. Raises `AssertionError` when it takes too long, or what the check raises."""
@@ -48,14 +49,16 @@ class Target:
 
         Without a seed the examples are always the same ones.
         """
-        # It runs with no state of the test's: random is seeded by hypothesis for what we draw.
+        examine = given(self.inputs)(self.examine)
+        for value in self.found:
+            examine = example(value)(examine)
         run = settings(
             max_examples=examples,
             derandomize=seed_ is None,
             database=None,
             deadline=None,
             suppress_health_check=list(HealthCheck),
-        )(given(self.inputs)(self.examine))
+        )(examine)
         state = random.getstate()
         try:
             (run if seed_ is None else seed(seed_)(run))()
@@ -67,7 +70,7 @@ _TARGETS: dict[str, Target] = {}
 
 
 def target(
-    inputs: SearchStrategy[T], quick: int = QUICK
+    inputs: SearchStrategy[T], quick: int = QUICK, found: Sequence[T] = ()
 ) -> Callable[[Callable[[T], None]], Callable[[T], None]]:
     """Makes a target of a check. Its name is the function's, with dashes."""
 
@@ -75,7 +78,7 @@ def target(
         name = check.__name__.replace("_", "-")
         assert name not in _TARGETS, f"there are two targets {name}"
         about = (check.__doc__ or "").partition("\n")[0]
-        _TARGETS[name] = Target(name, about, inputs, check, quick)
+        _TARGETS[name] = Target(name, about, inputs, check, quick, found)
         return check
 
     return register

@@ -71,7 +71,10 @@ def ports(value: object) -> None:
     assert 1 <= parse_port(value) <= 65535
 
 
-@target(spoilt_text(["zone=front,.arch!=arm64,canary,!old,.status==Ready", "a/b=c"]) | any_text)
+@target(
+    spoilt_text(["zone=front,.arch!=arm64,canary,!old,.status==Ready", "a/b=c"]) | any_text,
+    found=["\ud800"],
+)
 def selectors(text: str) -> None:
     """Selectors, and labels for them to select by."""
     parse(text, frozenset({"arch", "status"}))({"zone": "front"}, {"arch": "arm64"})
@@ -119,7 +122,7 @@ _URLS = [
 ]
 
 
-@target(spoilt_text(_URLS) | any_text, quick=60)
+@target(spoilt_text(_URLS) | any_text, quick=60, found=["etcd://h:\udcff1", "etcd://h?\udcff=/p"])
 def etcd_urls(text: str) -> None:
     """The address of an etcd; what is shown of it holds no password."""
     url = EtcdUrl.parse(text)

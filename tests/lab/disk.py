@@ -40,8 +40,11 @@ class Disk:
         self._image = directory.with_name(f"{directory.name}.img")
         self._limits: set[str] = set()  # devices whose speed is limited, or was
         directory.mkdir(mode=0o700)
-        self._make()
-        self._mount()
+        try:
+            self._make()
+            self._mount()
+        except LabError as error:
+            raise LabError(f"{error} (a lab without disks: --disk 0)") from error
 
     @property
     def free_bytes(self) -> int:

@@ -15,8 +15,8 @@ def guide(lab: Lab, *, verbs: bool = False) -> str:
 
     `verbs`: this lab takes those of `./dev lab`.
     """
-    node = lab.names[-1]
-    host = lab.nodes[node]
+    node = lab.names[-1] if lab.names else "master"
+    host = lab.net.hosts[node]
     lines = ["In another terminal:", ""]
     lines += [f"  export {name}={value}" for name, value in lab.client_env().items()]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -23,57 +24,70 @@ def place() -> Iterator[str]:
         yield directory
 
 
-def lab(place: str, *words: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-m", "tests.lab", *words],
-        cwd=ROOT,
-        env={**os.environ, "TMPDIR": place},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-
-
 def typed(place: str, *words: str) -> tuple[int, str]:
     with lab(place, *words) as done:
         output, _ = done.communicate(timeout=30)
         return done.returncode, output
 
 
-def started(place: str, *words: str) -> tuple[subprocess.Popen[str], str]:
+@contextlib.contextmanager
+def lab(place: str, *words: str) -> Iterator[subprocess.Popen[str]]:
+    with subprocess.Popen(
+        [sys.executable, "-m", "tests.lab", *words],
+        cwd=ROOT,
+        env={**os.environ, "TMPDIR": place},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+@contextlib.contextmanager
+def started(place: str, *words: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
     """A lab, and its id."""
-    made = lab(place, *words)
-    assert made.stdout is not None
-    for line in made.stdout:
-        if line.startswith("Lab "):
-            return made, line.split()[1]
-    raise AssertionError(f"it ended: {made.wait()}")
+    with lab(place, *words) as process:
+        assert process.stdout is not None
+        said = ""
+        while (line := process.stdout.readline()) and not line.startswith("Lab "):
+            said += line
+        assert line, f"it ended: {said}"
+        yield process, line.split()[1]
+
+
+BARE = ("--loopback", "--bare", "--nodes", "1")
 
 
 def test_a_lab_takes_verbs_from_another_terminal(place: str) -> None:
-    assert typed(place, "status") == (
+    code, output = typed(place, "status")
+    assert (code, output) == (
         1,
         "error: no lab runs here: start one in another terminal with ./dev lab\n",
     )
-    one, first = started(place, "--loopback", "--nodes", "1")
-    with one:
-        assert typed(place, "freeze", "node1") == (0, "node1: agent is frozen\n")
-        assert typed(place, "status") == (0, "node1: agent is frozen\n")
+    with started(place, *BARE) as (one, first):
+        file = Path(place) / f"piccolo-lab-{os.getuid()}" / first / "node1" / "data" / "file"
+        file.parent.mkdir()
+        file.write_text("text")
+        cut = "node1: file is cut off after 2 of 4 bytes\n"
+        assert typed(place, "truncate", "node1", "file") == (0, cut)
+        assert file.read_text() == "te"
         code, output = typed(place, "cut", "node1", "--in")
         assert (code, output.startswith("error: loopback has no cable")) == (1, True)
-        assert "piccolo get nodes" in typed(place, "guide")[1]
-        other, second = started(place, "--loopback", "--nodes", "0", "--bare")
-        with other:
+        with started(place, *BARE) as (other, second):
             code, output = typed(place, "heal")
             assert (code, "choose one with --lab" in output) == (1, True)
-            assert typed(place, "heal", "--lab", second) == (0, "nothing was broken\n")
+            assert typed(place, "status", "--lab", second) == (0, "nothing is broken\n")
             assert first in typed(place, "list")[1]
             other.send_signal(signal.SIGTERM)
             assert other.wait(10) == 0
-        assert typed(place, "heal") == (0, "node1: agent is right again\n")
+        assert typed(place, "heal") == (0, "node1: file is right again\n")
+        assert file.read_text() == "text"
         one.send_signal(signal.SIGINT)
-        assert one.wait(20) == 0
-    assert typed(place, "list") == (0, "no lab runs here\n")
+        assert one.wait(10) == 0
+        assert not file.exists()
 
 
 def test_help_teaches(place: str) -> None:

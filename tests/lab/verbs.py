@@ -71,7 +71,7 @@ def add_to(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     truncate.add_argument("file", metavar="FILE")
     truncate.add_argument("--to", metavar="BYTES", type=int, help="default: half of it")
 
-    clock = add("clock", "set the clock: +1h, -5m, '@2030-01-01 00:00:00'", _clock)
+    clock = add("clock", "set the clock: +1h, or -- -5m, or '@2030-01-01 00:00:00'", _clock)
     clock.add_argument("to", metavar="TIME")
     add("replace", "another machine in a node's place: same name, empty disk", _replace)
     add("clone", "run a copy of a node's disk in a second machine", _clone)

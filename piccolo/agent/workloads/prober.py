@@ -43,6 +43,8 @@ async def check(runtime: Runtime, id: str, probe: Probe, address: str) -> Findin
                 return await _tcp(probe.tcp, probe.tcp.host or address)
     except TimeoutError:
         return Finding(False, f"no answer within {probe.timeout:g} s")
+    except (ValueError, h11.LocalProtocolError) as error:  # no request can say that
+        return Finding(None, f"the probe's host, path or headers cannot be asked for: {error}")
     return Finding(True)
 
 

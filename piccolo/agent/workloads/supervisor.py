@@ -141,7 +141,9 @@ class Supervisor:
         if self._place is None or not self._reporter.known or self._tasks is None:
             return
         left = self._left | self._containers.keys() if self._sure else set()
-        for key in [k for k in (*self._wanted, *left) if k not in self._slots]:
+        for key in dict.fromkeys((*self._wanted, *left)):  # most are in both: one slot for each
+            if key in self._slots:
+                continue
             self._left.discard(key)
             held = self._wanted.get(key)
             slot = self._slots[key] = Slot(key, self._place, held)

@@ -8,7 +8,14 @@ from pydantic import Field, model_validator
 
 from piccolo.config.document import Path
 from piccolo.config.manifests.base import Manifest, Report, key, one_of
-from piccolo.config.manifests.values import MAX_ITEMS, HostName, PortReference
+from piccolo.config.manifests.values import (
+    MAX_ITEMS,
+    HostName,
+    HttpHeaderName,
+    HttpHeaderValue,
+    HttpPath,
+    PortReference,
+)
 from piccolo.core.workloads import containers as core
 
 _Count = Annotated[int, Field(ge=1, le=1000)]
@@ -16,12 +23,12 @@ _Seconds = Annotated[int, Field(ge=0, le=86400)]
 
 
 class HttpHeader(Manifest):
-    name: str = key("Its name.", ...)
-    value: str = key("Its value.", ...)
+    name: HttpHeaderName = key("Its name.", ...)
+    value: HttpHeaderValue = key("Its value.", ...)
 
 
 class HttpGet(Manifest):
-    path: Annotated[str, Field(pattern="^/", max_length=1024)] = key("Begins with /.", "/")
+    path: HttpPath = key("Begins with /.", "/")
     port: PortReference = key("Where it listens: a number, or the name of a port.", ...)
     host: HostName | None = key("Without it the pod's own address.")
     scheme: Literal["HTTP", "HTTPS"] = key("HTTPS: the certificate is not verified.", "HTTP")

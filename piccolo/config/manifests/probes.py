@@ -7,16 +7,27 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from piccolo.config.manifests.base import Manifest, key, one_of
-from piccolo.config.manifests.values import DAY, MAX_ITEMS, Duration, HostName, PortNumber
+from piccolo.config.manifests.values import (
+    DAY,
+    MAX_ITEMS,
+    Duration,
+    HostName,
+    HttpHeaderName,
+    HttpHeaderValue,
+    HttpPath,
+    PortNumber,
+)
 from piccolo.core.workloads import containers as core
 
 
 class HttpSpec(Manifest):
     port: PortNumber = key("Where it listens.", ...)
-    path: Annotated[str, Field(pattern="^/", max_length=1024)] = key("Begins with /.", "/")
+    path: HttpPath = key("Begins with /.", "/")
     host: HostName | None = key("Without it the workload's own address.")
     scheme: Literal["HTTP", "HTTPS"] = key("HTTPS: the certificate is not verified.", "HTTP")
-    headers: Annotated[dict[str, str], Field(max_length=MAX_ITEMS)] = key("Sent along.", {})
+    headers: Annotated[dict[HttpHeaderName, HttpHeaderValue], Field(max_length=MAX_ITEMS)] = key(
+        "Sent along.", {}
+    )
 
     def made(self) -> core.HttpCheck:
         tls = self.scheme == "HTTPS"

@@ -180,6 +180,13 @@ HostName = Annotated[
     str,
     matching(r"[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?", "a host name"),
 ]
+HttpPath = Annotated[
+    str, matching("/[!-~]*", "a path of an HTTP request: / and printable ASCII", longest=1024)
+]
+HttpHeaderName = Annotated[str, matching(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", "the name of a header")]
+HttpHeaderValue = Annotated[
+    str, matching(r"(?:[!-~](?:[ -~\t]*[!-~])?)?", "the value of a header: ASCII", longest=4096)
+]
 Percentage = Annotated[str, matching(r"(?:[0-9]{1,2}|100)%", "a percentage such as 25%")]
 SecretKeyName = Annotated[str, matching(r"[A-Za-z0-9._-]+", "a key of a secret")]
 Ip = Annotated[str, _words(parse_ip), _schema(_TEXT)]

@@ -98,6 +98,24 @@ async def test_an_agent_that_ends_leaves_containers_and_the_next_adopts_them(
 
 
 @virtual_time
+async def test_an_agent_that_finds_containers_has_one_task_for_each_instance(
+    tmp_path: Path,
+) -> None:
+    """Of two, sooner or later each would remove what the other one makes."""
+    runtime = FakeRuntime()
+    async with node(tmp_path, runtime) as n:
+        await n.ask(everything(WEB, DB))
+        await eventually(lambda: len(n.running) == 2)
+    async with node(tmp_path, runtime) as n:
+        await eventually(lambda: set(n.phases.values()) == {"Running"})
+        names = sorted(task.get_name() for task in asyncio.all_tasks())
+        assert [name for name in names if name.startswith("instance ")] == [
+            "instance db.0",
+            "instance web.0",
+        ]
+
+
+@virtual_time
 async def test_a_cold_boot_without_a_master_starts_all(tmp_path: Path) -> None:
     async with node(tmp_path) as n:
         await n.ask(everything(WEB, DB, spec("api", **{"s/k": "dg=="})))

@@ -17,7 +17,7 @@ _EVENTS_AGAIN = 30.0  # s without an acknowledgement; the master knows what it h
 class WorkloadSync:
     """For one session. `queue` sends a message: `queue(desired_ack=…)`."""
 
-    def __init__(self, workloads: Workloads, queue: Callable[..., None]) -> None:
+    def __init__(self, workloads: Workloads, queue: Callable[..., object]) -> None:
         self._workloads = workloads
         self._queue = queue
         self._parts: list[wire.Desired] = []  # of a change whose last message has not come

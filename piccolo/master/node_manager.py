@@ -8,10 +8,8 @@ repeated request finds the node it made. All transitions go through `core.nodes.
 from __future__ import annotations
 
 import asyncio
-import ipaddress
-import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from piccolo.config.settings import Discovery, ListedNode
 from piccolo.core.errors import Conflict, InvalidSpec, Unavailable
@@ -19,39 +17,19 @@ from piccolo.core.model import (
     Condition,
     Facts,
     Node,
-    NodeRole,
     NodeState,
     NodeStatus,
     NodeType,
     Resources,
     Severity,
 )
-from piccolo.core.nodes.liveness import PROFILES
 from piccolo.core.nodes.states import Fault, Health, Transition, Trigger, settle, step
 from piccolo.core.selectors import check_labels
 from piccolo.master import keys
 from piccolo.master.clock import Clock
 from piccolo.master.event_log import EventLog
+from piccolo.master.registration import MAX_LABELS, Registration
 from piccolo.master.state_manager import StateManager
-
-_ID = re.compile(r"[A-Za-z0-9](?:[-A-Za-z0-9_.]{0,62}[A-Za-z0-9])?")
-_NAME = re.compile(r"[a-z0-9](?:[-a-z0-9.]{0,61}[a-z0-9])?")
-MAX_LABELS = 64
-
-
-@dataclass(frozen=True, slots=True)
-class Registration:
-    """A request to join, as it came over the wire."""
-
-    node_id: str
-    name: str
-    ip: str
-    role: NodeRole
-    type: NodeType
-    resources: Resources
-    facts: Facts
-    labels: Mapping[str, str]
-    link: str = ""
 
 
 class NodeManager:
@@ -126,7 +104,7 @@ class NodeManager:
 
     def validate(self, request: Registration) -> None:
         """Raises `InvalidSpec`."""
-        _validate(request)
+        request.check()
 
     async def register(
         self, request: Registration, also: Mapping[str, object | None] | None = None
@@ -135,7 +113,7 @@ class NodeManager:
 
         Raises `InvalidSpec`, `Conflict` when the name is another node's, `Unavailable`.
         """
-        _validate(request)
+        request.check()
         async with self._changing:
             return await self._register(request, also or {})
 
@@ -339,28 +317,3 @@ def _health_of(status: NodeStatus) -> Health:
     if status.state is NodeState.NOT_READY and status.reason in set(Fault):
         return Health({Fault(status.reason): status.message})
     return Health()
-
-
-def check_name(name: str) -> None:
-    """Raises `InvalidSpec` for what cannot be a node's name."""
-    if not _NAME.fullmatch(name):
-        raise InvalidSpec(
-            f'"{name}" is not a node name: lower-case letters, digits, "-" and ".",'
-            " at most 63; choose one with --name"
-        )
-
-
-def _validate(request: Registration) -> None:
-    if not _ID.fullmatch(request.node_id):
-        raise InvalidSpec(f'"{request.node_id}" is not a node id: 1 to 64 letters and digits')
-    check_name(request.name)
-    if request.ip:
-        try:
-            ipaddress.ip_address(request.ip)
-        except ValueError:
-            raise InvalidSpec(f'"{request.ip}" is not an IP address') from None
-    if request.link and request.link not in PROFILES:
-        raise InvalidSpec(f'link "{request.link}" is not known; there are {", ".join(PROFILES)}')
-    if len(request.labels) > MAX_LABELS:
-        raise InvalidSpec(f"a node has at most {MAX_LABELS} labels")
-    check_labels(request.labels)

@@ -14,7 +14,8 @@ from piccolo.core.workloads.instances import InstanceStatus
 from piccolo.master import keys
 from piccolo.master.state_manager import StateManager
 from piccolo.store import codec
-from piccolo.store.mirror import LOG_CHANGES, MirroredStore
+from piccolo.store.mirror import MirroredStore
+from piccolo.store.mirror.memory import LOG_CHANGES
 from tests.master.memory_store import Disk
 from tests.master.virtual_time import virtual_time
 from tests.master.world import labels, master

@@ -13,7 +13,7 @@ from piccolo.core.model import Container, ContainerUsage, Severity
 from piccolo.core.report import Delta
 from piccolo.master.api_server.client_service import ClientService
 from piccolo.rpc import wire
-from piccolo.store import mirror as mirror_module
+from piccolo.store.mirror import memory
 from tests.master.virtual_time import virtual_time
 from tests.master.world import World, master
 
@@ -253,7 +253,7 @@ async def test_topology() -> None:
 
 @virtual_time
 async def test_who_falls_behind_gets_a_new_list(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(mirror_module, "LOG_CHANGES", 50)
+    monkeypatch.setattr(memory, "LOG_CHANGES", 50)
     async with master() as world:
         await world.register("n1")
         await world.register("gone")

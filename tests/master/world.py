@@ -13,7 +13,7 @@ from piccolo.config.settings import MasterSettings
 from piccolo.core.model import Event, Facts, Node, NodeRole, NodeState, NodeType, Resources, Usage
 from piccolo.master.clock import Clock
 from piccolo.master.cluster import Cluster
-from piccolo.master.node_manager import Registration
+from piccolo.master.registration import Registration
 from piccolo.master.sessions import Session
 from piccolo.roles import master as role
 from piccolo.store.mirror import MirroredStore

@@ -14,10 +14,9 @@ import pytest
 
 from piccolo.core.errors import Compacted, Conflict, InvalidSpec, Unavailable
 from piccolo.security.keyring import KeyRing
-from piccolo.store import mirror as mirror_module
 from piccolo.store import sealed as sealed_module
 from piccolo.store.base import Condition, Delete, Operation, Put, Store
-from piccolo.store.mirror import EPOCH_KEY, MirroredStore
+from piccolo.store.mirror import EPOCH_KEY, MirroredStore, write_behind
 from piccolo.store.sealed import UNSCRUBBED, SealedStore
 from piccolo.store.seals import HEADER_BYTES, key_id
 from piccolo.store.sqlite import SqliteStore, open_sqlite
@@ -420,7 +419,7 @@ async def test_rotation_does_not_disturb_those_who_write(mirrored: Mirrored) -> 
         entry = await mirror.get(f"n/{n}")
         assert entry is not None
         assert int(entry.value) == writer.result() > 3
-    await mirror._flush()
+    await mirror._write_behind.flush()
     found = contents(await store.list(""))
     assert found["seen"] == b"%d" % observer.result()
     assert mirror.degraded is None
@@ -615,4 +614,4 @@ def test_the_mark_is_no_text() -> None:
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(mirror_module, "GATHER_SECONDS", 0.02)
+    monkeypatch.setattr(write_behind, "GATHER_SECONDS", 0.02)

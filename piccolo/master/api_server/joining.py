@@ -13,7 +13,7 @@ from piccolo.core.model import Node, NodeState, Severity, Token, TokenUse
 from piccolo.core.security.access import Principal, Role
 from piccolo.master import keys
 from piccolo.master.cluster import Cluster
-from piccolo.master.node_manager import Registration
+from piccolo.master.registration import Registration
 from piccolo.master.security.tokens import REFUSED
 from piccolo.rpc import convert, wire
 from piccolo.rpc.server import caller, concerns

@@ -17,7 +17,7 @@ from piccolo.core.model import NodeType, Token, TokenUse
 from piccolo.core.security.token import ID_BYTES, SECRET_BYTES, JoinToken
 from piccolo.master import keys
 from piccolo.master.clock import Clock
-from piccolo.master.node_manager import check_name
+from piccolo.master.registration import check_name
 from piccolo.master.state_manager import StateManager
 
 DEFAULT_TTL = timedelta(days=1)

@@ -38,11 +38,9 @@ class StatusSync:
 
     def _snapshot(self) -> None:
         report = self._reporter.report
-        if not self._reporter.known:  # "none" would be untrue; what the master has may be right
-            self._told(Delta(instances=tuple(report.instances.values())), self._reporter.condition)
-            return
         self._queue(
             snapshot=wire.StatusSnapshot(
+                containers_unknown=not self._reporter.known,
                 containers=[convert.container_to_wire(c) for c in report.containers.values()],
                 conditions=[convert.condition_to_wire(self._reporter.condition)],
                 instances=[convert.instance_status_to_wire(s) for s in report.instances.values()],

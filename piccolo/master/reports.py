@@ -6,8 +6,6 @@ are applied to it, and only what differs is written.
 
 from __future__ import annotations
 
-from collections.abc import Collection
-
 from piccolo.core.model import Container, ContainerUsage
 from piccolo.core.report import Delta, Report
 from piccolo.core.workloads.instances import InstanceStatus
@@ -31,12 +29,13 @@ class Reports:
     def snapshot(
         self,
         node_id: str,
-        containers: tuple[Container, ...],
+        containers: tuple[Container, ...] | None,
         instances: tuple[InstanceStatus, ...] | None = None,
     ) -> None:
-        """All containers and instances of the node, replacing what was known; of instances nothing
-        may have been said."""
-        self.delta(node_id, self.of(node_id).difference(containers))
+        """All containers and instances of the node, replacing what was known. None: nothing was
+        said of them."""
+        if containers is not None:
+            self.delta(node_id, self.of(node_id).difference(containers))
         if instances is not None:
             self.delta(node_id, self.of(node_id).instance_difference(instances))
 
@@ -55,14 +54,6 @@ class Reports:
             if key in report.instances:
                 self._state.observe(keys.instance(node_id, key), None)
         report.apply(delta)
-
-    def keep_instances(self, node_id: str, held: Collection[str]) -> None:
-        """Forget all other instances: what the agent still has of them it is about to say.
-
-        A snapshot would do the same, but an agent whose runtime does not answer has none.
-        """
-        gone = tuple(key for key in self.of(node_id).instances if key not in held)
-        self.delta(node_id, Delta(removed_instances=gone))
 
     def usage(self, node_id: str, usage: tuple[ContainerUsage, ...]) -> None:
         self._state.observe(keys.usage(node_id), usage, durable=False)

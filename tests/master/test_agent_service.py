@@ -496,18 +496,25 @@ async def test_what_an_agent_no_longer_holds_is_forgotten_when_it_returns(
     async with agent(cluster) as a:
         await a.hello()
         both = [convert.instance_status_to_wire(s) for s in (web, db)]
-        await a.say(delta=wire.StatusDelta(instances=both))
+        there = wire.ContainerStatus(id="c1", name="x")
+        await a.say(delta=wire.StatusDelta(instances=both, containers=[there]))
         await a.say(heartbeat=wire.Beat(unknown=True))
         await a.hear_until("heartbeat_ack")
         assert len(cluster.state.seen()) == 2
     async with agent(cluster) as a:
-        in_step = Report((), (web, db)).digest
-        assert not (await a.hello(digest=in_step)).need_snapshot
+        in_step = Report([convert.container_from_wire(there)], (web, db)).digest
+        assert not (await a.hello(digest=in_step, containers=1)).need_snapshot
         assert len(cluster.state.seen()) == 2, "it still has them, to stop them"
     async with agent(cluster) as a:
         digest, held = Report((), [web]).digest, wire.HeldInstance(key="web.0", digest=1)
         assert (await a.hello(digest=digest, held=[held])).need_snapshot
+        left = [convert.instance_status_to_wire(web)]
+        # Its runtime does not answer: of containers it knows nothing.
+        await a.say(snapshot=wire.StatusSnapshot(containers_unknown=True, instances=left))
+        await a.say(heartbeat=wire.Beat(unknown=True))
+        await a.hear_until("heartbeat_ack")
         assert cluster.state.seen() == {("id-n1", "web.0"): web}
+        assert [c.id for c in cluster.state.containers("id-n1")] == ["c1"]
 
 
 async def test_events_of_agents_are_acknowledged(cluster: Cluster) -> None:

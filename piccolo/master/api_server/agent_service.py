@@ -131,8 +131,6 @@ class AgentService(wire.NodeAgentServiceBase):
         session.message_seq = first.seq
         report = self._c.reports.of(node.id)
         in_step = hello.digest == report.digest and hello.containers == len(report.containers)
-        if not in_step:
-            self._c.reports.keep_instances(node.id, {held.key for held in hello.held})
         session.send(
             wire.MasterMessage(
                 welcome=wire.Welcome(
@@ -226,7 +224,9 @@ class AgentService(wire.NodeAgentServiceBase):
     def _on_snapshot(self, session: Session, snapshot: wire.StatusSnapshot) -> None:
         self._c.reports.snapshot(
             session.node_id,
-            convert.containers_from_wire(snapshot.containers),
+            None
+            if snapshot.containers_unknown
+            else convert.containers_from_wire(snapshot.containers),
             convert.instance_statuses_from_wire(snapshot.instances),
         )
         self._conditions(session, snapshot.conditions)

@@ -1472,6 +1472,11 @@ class StatusSnapshot(betterproto2.Message):
         3, betterproto2.TYPE_MESSAGE, repeated=True
     )
 
+    containers_unknown: "bool" = betterproto2.field(4, betterproto2.TYPE_BOOL)
+    """
+    the runtime did not say yet what it runs: keep what is known
+    """
+
 
 default_message_pool.register_message("piccolo.v1", "StatusSnapshot", StatusSnapshot)
 

@@ -304,8 +304,9 @@ def test_what_happened_meanwhile_is_told_later_in_order_and_once(shaken: Told) -
 
 @pytest.mark.skipif(FAKETIME is None, reason="needs faketime: ./dev setup says how to install")
 def test_a_clock_that_is_set_disturbs_no_back_off(shaken: Told) -> None:
+    """It neither waits for the hour to be over, nor takes all pauses for over."""
     for moment, count in shaken.ticks.items():
-        assert 3 <= count <= 2 * WATCHED + 1, (moment, shaken.ticks)
+        assert 1 <= count <= 2 * WATCHED + 1, (moment, shaken.ticks)
 
 
 def test_what_is_not_ours_is_not_touched(shaken: Told) -> None:

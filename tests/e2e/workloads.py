@@ -205,6 +205,17 @@ def _copy(node: str, container: Mapping[str, Any]) -> Copy:
     )
 
 
+def assert_nothing_is_left(cluster: Cluster) -> None:
+    """Of all that there is, once it is deleted; and nothing in the logs that must not be."""
+    cluster.delete(*cluster.all())
+    for name, podman in cluster.lab.podman.items():
+        for what in ("ps --all", "pod ls", "volume ls"):
+            assert podman.podman(*what.split(), "--quiet").stdout == "", (name, what)
+    for program in (cluster.lab.master_proc, *cluster.lab.agents.values()):
+        assert program is not None
+        assert "Traceback" not in program.output(), program.error("has a traceback")
+
+
 def until(
     holds: Callable[[], T], within: float = PATIENCE, story: Callable[[], str] = lambda: ""
 ) -> T:

@@ -471,6 +471,11 @@ default_message_pool.register_message("piccolo.api.v1", "DeleteSecretRequest", D
 class DeleteSecretResponse(betterproto2.Message):
     secret: "Secret | None" = betterproto2.field(1, betterproto2.TYPE_MESSAGE, optional=True)
 
+    used_by: "list[str]" = betterproto2.field(2, betterproto2.TYPE_STRING, repeated=True)
+    """
+    workloads that name it: what runs of them runs on
+    """
+
 
 default_message_pool.register_message(
     "piccolo.api.v1", "DeleteSecretResponse", DeleteSecretResponse
@@ -514,6 +519,11 @@ class DeleteWorkloadsResponse(betterproto2.Message):
     )
     """
     of the sources; any: nothing was changed
+    """
+
+    notices: "list[str]" = betterproto2.field(5, betterproto2.TYPE_STRING, repeated=True)
+    """
+    where something runs on until its node is back
     """
 
 
@@ -718,6 +728,15 @@ class GetClusterStatusResponse(betterproto2.Message):
     )
 
     master_resident_kb: "int" = betterproto2.field(9, betterproto2.TYPE_UINT64)
+
+    workloads_total: "int" = betterproto2.field(10, betterproto2.TYPE_UINT32)
+
+    workloads_in_trouble: "list[Workload]" = betterproto2.field(
+        11, betterproto2.TYPE_MESSAGE, repeated=True
+    )
+    """
+    settled, but not as asked; without instances
+    """
 
 
 default_message_pool.register_message(
@@ -1079,6 +1098,11 @@ default_message_pool.register_message("piccolo.api.v1", "PutSecretRequest", PutS
 @dataclass(eq=False, repr=False)
 class PutSecretResponse(betterproto2.Message):
     secret: "Secret | None" = betterproto2.field(1, betterproto2.TYPE_MESSAGE, optional=True)
+
+    used_by: "list[str]" = betterproto2.field(2, betterproto2.TYPE_STRING, repeated=True)
+    """
+    workloads whose containers are made anew, for the value changed
+    """
 
 
 default_message_pool.register_message("piccolo.api.v1", "PutSecretResponse", PutSecretResponse)

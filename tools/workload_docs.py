@@ -18,9 +18,9 @@ from piccolo.config.units import format_duration
 from piccolo.core.planning.rollup import State
 
 STATES: Mapping[State, str] = {
-    State.HELD: "Declared by a Package that no action has launched.",
+    State.HELD: "Declared by a Package that no action has launched, or that one has terminated.",
     State.PENDING: "A copy has no node, or its node is not ready. The message says why.",
-    State.WAITING: "For what it depends on.",
+    State.WAITING: "For what it depends on, or for Podman on its node.",
     State.STARTING: "Images are fetched, containers started, or they are not ready yet.",
     State.UPDATING: "Copies of an earlier generation are being replaced.",
     State.RUNNING: "All copies are well.",

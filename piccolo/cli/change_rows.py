@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from piccolo.cli.output import Column, Table, clean, paint
+from piccolo.cli.output import Column, Table, clean, note, paint
 from piccolo.rpc import wire
 
 _LONGEST = 120  # characters of a value in a difference
@@ -18,7 +18,7 @@ _COLOURS = {"created": "green", "changed": "yellow", "deleted": "red", "unchange
 def finding_text(f: wire.DocumentFinding) -> str:
     """As `piccolo validate` writes it."""
     place = f":{f.line}:{f.column}" if f.line else ""
-    return clean(f"{f.source}{place}: {f.message}")
+    return clean(f"{f.source}{place}: {f.message}" if f.source else f.message)
 
 
 def print_findings(
@@ -28,7 +28,7 @@ def print_findings(
     for problem in problems:
         print(f"{paint('✗', 'red')} {finding_text(problem)}", file=sys.stderr)
     for notice in notices:
-        print(f"{paint('note:', 'yellow')} {finding_text(notice)}", file=sys.stderr)
+        note(finding_text(notice))
 
 
 def change_name(c: wire.ObjectChange) -> str:
@@ -78,8 +78,9 @@ PLAN_COLUMNS: list[Column[wire.PlanStep]] = [
 
 
 def print_plan(plan: Sequence[wire.PlanStep]) -> None:
+    """What follows from these steps is planned when they are done."""
     if plan:
-        print()
+        print("\nFirst steps:")
         Table(PLAN_COLUMNS, wide=False).print(plan)
 
 

@@ -90,7 +90,7 @@ def _carry_out(ask: Callable[[Stub], Coroutine[Any, Any, Answer]], how: How) -> 
         dump(document(answer, progress, how), how.output)
     if answer.problems:
         return _Done(answer, exit_codes.USAGE)
-    return _Done(answer, _end(progress, time.monotonic() - begun, how))
+    return _Done(answer, _end(answer, progress, time.monotonic() - begun, how))
 
 
 def goals(answer: Answer) -> list[Goal]:
@@ -143,7 +143,7 @@ def _outcome(progress: Progress) -> str:
     return "failed" if progress.at(Stage.FAILED) else "asAsked"
 
 
-def _end(progress: Progress, passed: float, how: How) -> int:
+def _end(answer: Answer, progress: Progress, passed: float, how: How) -> int:
     """The last words, and the exit code."""
     if not progress.goals:
         return exit_codes.OK
@@ -158,16 +158,35 @@ def _end(progress: Progress, passed: float, how: How) -> int:
     if not progress.over:
         return exit_codes.TIMED_OUT
     if how.output in (Output.TABLE, Output.WIDE):
-        print(summary(progress, passed))
+        print(summary(progress, passed, noted=bool(answer.notices)))
     return exit_codes.OK
 
 
-def summary(progress: Progress, passed: float) -> str:
+def summary(progress: Progress, passed: float, *, noted: bool = False) -> str:
+    """`noted`: the answer had notes, which of a deletion say what is not gone yet."""
     count = len(progress.goals)
-    gone = all(goal.gone for goal in progress.goals.values())
-    verb = "is" if count == 1 else "are"
-    text = f"{count} workload{'' if count == 1 else 's'} {verb} {'gone' if gone else 'as asked'}"
-    return paint(text, "green") + (f", after {age_of(passed)}" if passed >= 1 else "")
+    they, are = ("it", "is") if count == 1 else ("they", "are")
+    text = f"{count} workload{'' if count == 1 else 's'} {are} "
+    after = f", after {age_of(passed)}" if passed >= 1 else ""
+    if all(goal.gone for goal in progress.goals.values()):
+        if noted:
+            return paint(f"{text}gone, except where a note says otherwise", "yellow") + after
+        return paint(f"{text}gone", "green") + after
+    if partial := [step for step in progress.steps if _is_partial(step)]:
+        where = "; ".join(map(_partial_text, partial[:_NAMED]))
+        more = f"; and {len(partial) - _NAMED} more" if len(partial) > _NAMED else ""
+        return paint(f"{text}as asked where {they} can be", "yellow") + f"{after}: {where}{more}"
+    return paint(f"{text}as asked", "green") + after
+
+
+def _is_partial(step: Step) -> bool:
+    """Settled and not failed, and yet not all copies are well: a node is away, for example."""
+    return step.stage is Stage.DONE and step.seen is not None and step.seen.ready < step.seen.wanted
+
+
+def _partial_text(step: Step) -> str:
+    name, _, ready, _, message = cells(step)
+    return f"{name}: {ready} ready{f', {message}' if message else ''}"
 
 
 def failure_text(step: Step) -> str:

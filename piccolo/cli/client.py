@@ -6,7 +6,7 @@ import asyncio
 import os
 import ssl
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import aclosing, asynccontextmanager, contextmanager
 from datetime import UTC, datetime
 from typing import NoReturn, TypeVar
 
@@ -14,7 +14,7 @@ from grpclib import GRPCError
 from grpclib.exceptions import ProtocolError, StreamTerminatedError
 
 from piccolo.cli.lookup import Found, find
-from piccolo.cli.output import say
+from piccolo.cli.output import SayOnce, say
 from piccolo.core.address import GRPC_PORT, Address, parse_address
 from piccolo.core.errors import CertificateRefused, InvalidSpec, PermissionDenied, Unavailable
 from piccolo.rpc import wire
@@ -108,8 +108,8 @@ def stream(
     _warn_of_end(found)
 
     async def once() -> None:
-        async with _connected(found, given, timeout) as stub:
-            async for response in make(stub):
+        async with aclosing(_responses(found, given, timeout, make)) as responses:
+            async for response in responses:
                 show(response)
 
     asyncio.run(once())
@@ -128,13 +128,17 @@ def follow(
 
     async def keep_listening() -> NoReturn:
         connected_once = False
+        complain = SayOnce()
 
         async def listen() -> None:
             nonlocal connected_once
             # The context is read anew: it may have been renewed meanwhile.
-            async for response in _responses(find(context), given, timeout, make):
-                connected_once = True
-                show(response)
+            async with aclosing(_responses(find(context), given, timeout, make)) as responses:
+                async for response in responses:
+                    connected_once = True
+                    complain.forget()
+                    show(response)
+            raise Unavailable("the master ended the watch")
 
         while True:
             try:
@@ -142,7 +146,7 @@ def follow(
             except Unavailable as error:
                 if not connected_once:
                     raise
-                say(f"{error}; trying again")
+                complain(f"{error}; trying again")
             await asyncio.sleep(0.5)
 
     try:
@@ -156,11 +160,11 @@ async def _responses(
     given: Sequence[str] | None,
     timeout: float,
     make: Callable[[Stub], AsyncIterator[T]],
-) -> AsyncIterator[T]:
+) -> AsyncGenerator[T, None]:
+    """What goes wrong with a response, such as no reader of what is printed, is none of this."""
     async with _connected(found, given, timeout) as stub:
         async for response in make(stub):
             yield response
-        raise Unavailable("the master ended the watch")
 
 
 @asynccontextmanager

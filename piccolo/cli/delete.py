@@ -14,6 +14,7 @@ from piccolo.cli.options import (
     OutputOption,
     WaitOption,
     WaitTimeOption,
+    WorkloadsArgument,
     seconds_of,
 )
 from piccolo.core.errors import InvalidSpec
@@ -100,7 +101,7 @@ def _refuse_options(ctx: typer.Context) -> None:
 @app.command("workloads", hidden=True)
 @app.command("workload")
 def delete_workload(
-    names: Annotated[list[str], typer.Argument(metavar="NAME…")],
+    names: WorkloadsArgument,
     cascade: CascadeOption = False,
     dry_run: DryRunOption = False,
     ignore_missing: IgnoreOption = False,
@@ -130,6 +131,8 @@ def delete_workload(
 
 async def _delete(stub: client.Stub, request: wire.DeleteWorkloadsRequest) -> Answer:
     from piccolo.cli.changing import Answer
+    from piccolo.rpc import wire
 
     reply = await stub.delete_workloads(request)
-    return Answer(reply.changes, reply.plan, reply.problems, revision=reply.revision)
+    notices = [wire.DocumentFinding(message=text) for text in reply.notices]
+    return Answer(reply.changes, reply.plan, reply.problems, notices, reply.revision)

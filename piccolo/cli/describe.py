@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from piccolo.cli.options import ContextOption, MasterOption, TimeoutOption
+from piccolo.cli.options import ContextOption, MasterOption, TimeoutOption, WorkloadArgument
 
 if TYPE_CHECKING:
     from piccolo.rpc import wire
@@ -45,7 +45,7 @@ def node(
 
 @app.command()
 def workload(
-    name: str,
+    name: WorkloadArgument,
     context: ContextOption = "",
     master: MasterOption = None,
     timeout: TimeoutOption = 10.0,

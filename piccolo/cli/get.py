@@ -5,15 +5,19 @@ from __future__ import annotations
 import typer
 
 from piccolo.cli.options import (
+    ContainerSelector,
     ContextOption,
     MasterOption,
     NodeOption,
+    NodeSelector,
     Output,
     OutputOption,
-    SelectorOption,
     TimeoutOption,
     WatchOption,
+    WorkloadArgument,
+    WorkloadSelector,
 )
+from piccolo.cli.verbs import Nameless
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -22,9 +26,9 @@ app = typer.Typer(
 )
 
 
-@app.command()
+@app.command(cls=Nameless)
 def nodes(
-    selector: SelectorOption = "",
+    selector: NodeSelector = "",
     output: OutputOption = Output.TABLE,
     watch: WatchOption = False,
     context: ContextOption = "",
@@ -72,9 +76,9 @@ def node(
         NODES.print([reply.node], reply.view, output)
 
 
-@app.command()
+@app.command(cls=Nameless)
 def workloads(
-    selector: SelectorOption = "",
+    selector: WorkloadSelector = "",
     node: NodeOption = "",
     output: OutputOption = Output.TABLE,
     watch: WatchOption = False,
@@ -84,7 +88,7 @@ def workloads(
 ) -> None:
     """List what the cluster was told to run, and what became of it.
 
-    Example:  piccolo get workloads -w --node n1
+    Example:  piccolo get workloads -w --node n1 -l .state!=Running
     """
     from piccolo.cli import client
     from piccolo.cli.kinds import WORKLOADS
@@ -99,7 +103,7 @@ def workloads(
 
 @app.command()
 def workload(
-    name: str,
+    name: WorkloadArgument,
     output: OutputOption = Output.TABLE,
     watch: WatchOption = False,
     context: ContextOption = "",
@@ -127,7 +131,7 @@ def workload(
 
 @app.command()
 def containers(
-    selector: SelectorOption = "",
+    selector: ContainerSelector = "",
     node: NodeOption = "",
     output: OutputOption = Output.TABLE,
     watch: WatchOption = False,

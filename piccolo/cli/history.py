@@ -16,6 +16,7 @@ from piccolo.cli.options import (
     TimeoutOption,
     WaitOption,
     WaitTimeOption,
+    WorkloadArgument,
     seconds_of,
 )
 from piccolo.core.errors import NotFound
@@ -37,13 +38,11 @@ rollback_app = typer.Typer(
     epilog="Example:  piccolo rollback workload web --to 3",
 )
 
-NameArgument = Annotated[str, typer.Argument(metavar="NAME")]
-
 
 @history_app.command("workloads", hidden=True)
 @history_app.command("workload")
 def workload_history(
-    name: NameArgument,
+    name: WorkloadArgument,
     generation: Annotated[
         int | None,
         typer.Option(
@@ -116,7 +115,7 @@ def _show(g: wire.Generation, current: int, output: Output) -> None:
 def _columns(current: int) -> list[Column[wire.Generation]]:
     from piccolo.cli.output import Column, age
     from piccolo.cli.rows import local_text
-    from piccolo.cli.workload_rows import short
+    from piccolo.cli.workload_rows import SHORT
 
     return [
         Column("GENERATION", lambda g: f"{g.number}{' *' if g.number == current else ''}"),
@@ -124,7 +123,7 @@ def _columns(current: int) -> list[Column[wire.Generation]]:
         Column("TIME", lambda g: local_text(g.at), wide=True),
         Column("BY", lambda g: g.by),
         Column("CAUSE", lambda g: g.cause),
-        Column("CHANGED", lambda g: short(", ".join(f.path for f in g.fields))),
+        Column("CHANGED", lambda g: ", ".join(f.path for f in g.fields), most=SHORT),
     ]
 
 
@@ -145,7 +144,7 @@ def _dict(g: wire.Generation, current: int) -> dict[str, Any]:
 @rollback_app.command("workloads", hidden=True)
 @rollback_app.command("workload")
 def rollback_workload(
-    name: NameArgument,
+    name: WorkloadArgument,
     to: Annotated[
         int | None,
         typer.Option(

@@ -14,7 +14,7 @@ from typing import Protocol
 
 from piccolo.cli.goals import Progress, Stage, Step
 from piccolo.cli.options import Output
-from piccolo.cli.output import clean, paint, say
+from piccolo.cli.output import SayOnce, clean, paint
 from piccolo.cli.workload_rows import nodes, ready, why
 
 _PATIENCE = 1.0  # s, until it is said that the master has not answered yet
@@ -51,10 +51,14 @@ def display_for(output: Output) -> Display:
 class Quiet:
     """For programs, which read the end only."""
 
-    def show(self, progress: Progress) -> None: ...
+    def __init__(self) -> None:
+        self._note = SayOnce()
+
+    def show(self, progress: Progress) -> None:
+        self._note.forget()  # the connection is there again
 
     def note(self, text: str) -> None:
-        say(text)
+        self._note(text)
 
     def tick(self) -> None: ...
 
@@ -65,9 +69,11 @@ class Plain(Quiet):
     """A line for each workload that changes; none for what was as asked from the beginning."""
 
     def __init__(self) -> None:
+        super().__init__()
         self._told: dict[str, str] | None = None
 
     def show(self, progress: Progress) -> None:
+        super().show(progress)
         if not progress.synced:
             return
         lines = {step.goal.name: line_of(step) for step in progress.steps}

@@ -34,7 +34,7 @@ from piccolo.cli import context as contexts
 from piccolo.cli import validate as documents
 from piccolo.cli.options import ContextOption, MasterOption, Output, OutputOption, TimeoutOption
 from piccolo.cli.roles import agent, master
-from piccolo.cli.verbs import Verbs
+from piccolo.cli.verbs import Nameless, Verbs
 from piccolo.core.errors import PiccoloError
 
 app = typer.Typer(
@@ -57,8 +57,8 @@ def _version(asked: bool) -> None:
 
 app.command(rich_help_panel="Roles")(master)
 app.command(rich_help_panel="Roles")(agent)
-app.command()(apply.apply)
-app.command()(apply.diff)
+app.command(cls=Nameless)(apply.apply)
+app.command(cls=Nameless)(apply.diff)
 app.add_typer(delete.app, name="delete", cls=Verbs)
 app.add_typer(restart.app, name="restart", cls=Verbs)
 app.add_typer(history.history_app, name="history", cls=Verbs)
@@ -75,7 +75,7 @@ app.add_typer(ca.app, name="ca", cls=Verbs)
 app.command()(doctor.doctor)
 app.add_typer(secret.app, name="secret", cls=Verbs)
 app.add_typer(secret.store_app, name="store", cls=Verbs)
-app.command()(documents.validate)
+app.command(cls=Nameless)(documents.validate)
 app.command()(documents.schema)
 app.command()(nodes.approve)
 app.command()(nodes.health)
@@ -146,6 +146,8 @@ def _run() -> int:
     try:
         app()
     except SystemExit as end:  # typer ends every command by it, with a number
+        if isinstance(end.__context__, BrokenPipeError):
+            return exit_codes.OK  # typer says 1; but whoever reads has seen enough
         return int(end.code or exit_codes.OK)
     except PiccoloError as error:
         print(f"piccolo: {error}", file=sys.stderr)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -42,16 +42,30 @@ OutputOption = Annotated[
 WatchOption = Annotated[
     bool, typer.Option("-w", "--watch", help="Print, then go on printing changes as they happen.")
 ]
-SelectorOption = Annotated[
-    str,
-    typer.Option(
-        "-l",
-        "--selector",
-        metavar="SELECTOR",
-        help='Labels and fields, e.g. "zone=front,.arch!=arm64,.status=Ready".',
-    ),
-]
+
+
+def _selector(example: str) -> Any:
+    text = f'Labels and fields, e.g. "{example}".'
+    return typer.Option("-l", "--selector", metavar="SELECTOR", help=text)
+
+
+NodeSelector = Annotated[str, _selector("zone=front,.arch!=arm64,.status=Ready")]
+WorkloadSelector = Annotated[str, _selector("tier=front,.state!=Running")]
+ContainerSelector = Annotated[str, _selector(".state=running,.node=n1")]
 NodeOption = Annotated[str, typer.Option("--node", metavar="NODE", help="Only of this node.")]
+_PREFIX = "workload/"  # with -o name, changes print it before a name
+
+
+def _bare(name: str) -> str:
+    return name.removeprefix(_PREFIX)
+
+
+def _all_bare(names: list[str]) -> list[str]:
+    return [_bare(name) for name in names]
+
+
+WorkloadArgument = Annotated[str, typer.Argument(metavar="NAME", callback=_bare)]
+WorkloadsArgument = Annotated[list[str], typer.Argument(metavar="NAME…", callback=_all_bare)]
 _PATIENCE = 1_000_000.0  # s
 
 

@@ -57,7 +57,8 @@ def size(number: float) -> str:
 @dataclass(frozen=True, slots=True)
 class Column(Generic[T]):
     """A column of a table. `wide`: shown with `-o wide` only. `volatile`: changes by the mere
-    passing of time, which is no news to somebody who watches. `width`: at least."""
+    passing of time, which is no news to somebody who watches. `width`: at least. `most`: so many
+    characters are shown on a terminal, unless with `-o wide`; 0: all."""
 
     title: str
     value: Callable[[T], str]
@@ -65,6 +66,7 @@ class Column(Generic[T]):
     colour: Callable[[T], str] | None = None
     volatile: bool = False
     width: int = 0
+    most: int = 0
 
 
 class Table(Generic[T]):
@@ -72,6 +74,7 @@ class Table(Generic[T]):
 
     def __init__(self, columns: Sequence[Column[T]], wide: bool) -> None:
         self._columns = [c for c in columns if wide or not c.wide]
+        self._cut = not wide and sys.stdout.isatty()
         self._widths = [max(len(c.title), c.width) for c in self._columns]
         self._headed = False
 
@@ -81,7 +84,7 @@ class Table(Generic[T]):
 
     def print(self, rows: Iterable[T]) -> None:
         rows = list(rows)
-        cells = [[clean(c.value(row)) for c in self._columns] for row in rows]
+        cells = [[self._cell(c, row) for c in self._columns] for row in rows]
         for line in cells:
             self._widths = [max(w, len(v)) for w, v in zip(self._widths, line, strict=True)]
         if not self._headed:
@@ -94,6 +97,12 @@ class Table(Generic[T]):
                 colour = column.colour(row) if column.colour else ""
                 parts.append(paint(text, colour) + " " * (width - len(text)))
             print("   ".join(parts).rstrip(), flush=True)
+
+    def _cell(self, column: Column[T], row: T) -> str:
+        text = clean(column.value(row))
+        if self._cut and 0 < column.most < len(text):
+            return text[: column.most - 1] + "…"
+        return text
 
 
 def print_list(
@@ -143,6 +152,26 @@ def to_text(data: Any, output: Output, *, one_line: bool = False) -> str:
 def say(message: str, colour: str = "") -> None:
     """A word to the person at the terminal, beside what the command prints."""
     print(paint(f"piccolo: {message}", colour), file=sys.stderr)
+
+
+def note(message: str) -> None:
+    """Something about what was done that one may not expect."""
+    print(f"{paint('note:', 'yellow')} {clean(message)}", file=sys.stderr)
+
+
+class SayOnce:
+    """Says what has not been said since `forget`: what is tried again fails in the same way."""
+
+    def __init__(self) -> None:
+        self._said: set[str] = set()
+
+    def __call__(self, message: str) -> None:
+        if message not in self._said:
+            self._said.add(message)
+            say(message)
+
+    def forget(self) -> None:
+        self._said.clear()
 
 
 def warn_if_degraded(degraded: bool, message: str) -> None:

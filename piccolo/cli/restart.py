@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 import typer
 
@@ -13,6 +13,7 @@ from piccolo.cli.options import (
     OutputOption,
     WaitOption,
     WaitTimeOption,
+    WorkloadsArgument,
     seconds_of,
 )
 
@@ -30,7 +31,7 @@ app = typer.Typer(
 @app.command("workloads", hidden=True)
 @app.command("workload")
 def restart_workload(
-    names: Annotated[list[str], typer.Argument(metavar="NAME…")],
+    names: WorkloadsArgument,
     wait: WaitOption = True,
     timeout: WaitTimeOption = "5m",
     output: OutputOption = Output.TABLE,

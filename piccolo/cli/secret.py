@@ -54,7 +54,9 @@ def set_secret(
     request = wire.PutSecretRequest(name=name, data=data, replace=replace)
     reply = client.call(master, timeout, lambda stub: stub.put_secret(request), context=context)
     assert reply.secret is not None
-    print(f"secret {reply.secret.name}: {', '.join(reply.secret.keys)}")
+    used = ", ".join(reply.used_by)
+    anew = f"; the containers of {used} are made anew with it" if used else ""
+    print(f"secret {reply.secret.name}: {', '.join(reply.secret.keys)}{anew}")
 
 
 def read_values(values: list[str], files: list[str]) -> dict[str, bytes]:
@@ -164,12 +166,17 @@ def delete_secret(
 ) -> None:
     """Delete a secret, for ever."""
     from piccolo.cli import client
+    from piccolo.cli.output import note
     from piccolo.rpc import wire
 
     request = wire.DeleteSecretRequest(name=name)
     reply = client.call(master, timeout, lambda stub: stub.delete_secret(request), context=context)
     assert reply.secret is not None
     print(f"secret {reply.secret.name} deleted")
+    if reply.used_by:
+        them = "it" if len(reply.used_by) == 1 else "them"
+        used = ", ".join(reply.used_by)
+        note(f"still named by {used}: what runs of {them} runs on, but cannot be made anew")
 
 
 @store_app.command("rotate-key")

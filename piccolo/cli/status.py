@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from piccolo.cli import rows
 from piccolo.cli.options import Output
-from piccolo.cli.output import Table, age, dump, paint, size, warn_if_degraded
+from piccolo.cli.output import Table, age, clean, dump, paint, size, warn_if_degraded
+from piccolo.cli.workload_rows import colour, ready, summary_dict, why
 from piccolo.rpc import wire
+
+_TROUBLED = 5  # workloads that are named
 
 
 def show_status(reply: wire.GetClusterStatusResponse, output: Output) -> None:
@@ -25,6 +30,8 @@ def show_status(reply: wire.GetClusterStatusResponse, output: Output) -> None:
         f"master {cluster.master_version}, up {age(reply.started_at)},"
         f" {size(reply.master_resident_kb * 1024)}, store {reply.store}"
     )
+    if reply.workloads_total:
+        _print_workloads(reply.workloads_total, reply.workloads_in_trouble)
     if reply.view is not None:
         warn_if_degraded(reply.view.degraded, reply.view.message)
     if reply.nodes:
@@ -33,6 +40,18 @@ def show_status(reply: wire.GetClusterStatusResponse, output: Output) -> None:
     if reply.recent_events:
         print()
         Table(rows.EVENT_COLUMNS, output is Output.WIDE).print(reply.recent_events)
+
+
+def _print_workloads(total: int, troubled: Sequence[wire.Workload]) -> None:
+    """What is on its way will be as asked, as far as is known."""
+    well = total - len(troubled)
+    text = f"{well} of {total} as asked or on the way"
+    print(f"workloads: {paint(text, 'red' if troubled else 'green')}")
+    for w in troubled[:_TROUBLED]:
+        message = f": {clean(why(w))}" if why(w) else ""
+        print(f"  {clean(w.name)}: {paint(clean(w.state), colour(w))}, {ready(w)} ready{message}")
+    if (more := len(troubled) - _TROUBLED) > 0:
+        print(f"  and {more} more: piccolo get workloads -l .failed=true")
 
 
 def _status_dict(reply: wire.GetClusterStatusResponse) -> dict[str, object]:
@@ -49,6 +68,10 @@ def _status_dict(reply: wire.GetClusterStatusResponse) -> dict[str, object]:
             "message": view.message,
         },
         "containers": {"running": reply.containers_running, "total": reply.containers_total},
+        "workloads": {
+            "total": reply.workloads_total,
+            "inTrouble": [summary_dict(w) for w in reply.workloads_in_trouble],
+        },
         "nodes": [rows.node_dict(n) for n in reply.nodes],
         "events": [rows.event_dict(e) for e in reply.recent_events],
     }

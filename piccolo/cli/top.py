@@ -5,12 +5,13 @@ from __future__ import annotations
 import typer
 
 from piccolo.cli.options import (
+    ContainerSelector,
     ContextOption,
     MasterOption,
     NodeOption,
+    NodeSelector,
     Output,
     OutputOption,
-    SelectorOption,
     TimeoutOption,
     WatchOption,
 )
@@ -24,7 +25,7 @@ app = typer.Typer(
 
 @app.command()
 def nodes(
-    selector: SelectorOption = "",
+    selector: NodeSelector = "",
     output: OutputOption = Output.TABLE,
     watch: WatchOption = False,
     context: ContextOption = "",
@@ -45,7 +46,7 @@ def nodes(
 
 @app.command()
 def containers(
-    selector: SelectorOption = "",
+    selector: ContainerSelector = "",
     node: NodeOption = "",
     output: OutputOption = Output.TABLE,
     context: ContextOption = "",

@@ -4,6 +4,7 @@ where none can stand.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import typer.core
@@ -54,6 +55,9 @@ HINTS = {
     "workload": "piccolo get workloads",
     "workloads": "piccolo get workloads",
 }
+_OF_WORKLOADS = ("delete", "describe", "history", "restart", "rollback")
+_INSTEAD = {"get nodes": "get node", "get workloads": "get workload"}
+_SHOWN = 5  # words in a suggestion
 _BEHIND = ("--context", "--master", "--timeout", "--output", "-o", "--watch", "-w")
 
 
@@ -81,9 +85,39 @@ class Verbs(typer.core.TyperGroup):
             group = ctx.command_path.partition(" ")[2]
             hint = HINTS.get(f"{group} {args[0].lower()}".strip()) if args else None
             if hasattr(error, "message"):
+                if args and args[0].startswith("workload/"):  # to typer a typing error
+                    error.message = error.message.partition(" Did you mean")[0]
                 if hint:
                     error.message = f'there is no "{args[0]}" here. Try: {hint}'
                 elif group:  # of the verbs at the top there are too many
                     shown = (name for name, c in self.commands.items() if not c.hidden)
                     error.message += f" {ctx.command_path} knows: {', '.join(sorted(shown))}."
+                    if group in _OF_WORKLOADS and "Did you mean" not in error.message:
+                        names = _listed(word.removeprefix("workload/") for word in args)
+                        error.message += _suggestion(f"{ctx.command_path} workload {names}")
             raise
+
+
+class Nameless(typer.core.TyperCommand):
+    """A verb that takes no names, and tells whoever gives it some where they belong."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> Any:
+        given, names, _ = self.make_parser(ctx).parse_args(list(args))
+        if names and not given.get("help") and not ctx.resilient_parsing:
+            verb = ctx.command_path.partition(" ")[2]
+            if verb in _INSTEAD:
+                right = f"piccolo {_INSTEAD[verb]} {names[0]}"
+            else:  # `-f *.yaml` is more than one name
+                files = [*(given.get("files") or ()), *names]
+                right = f"{ctx.command_path} {_listed(f'-f {file}' for file in files)}"
+            ctx.fail(f"Got unexpected extra arguments ({_listed(names)}).{_suggestion(right)}")
+        return super().parse_args(ctx, args)
+
+
+def _listed(words: Iterable[str]) -> str:
+    words = list(words)
+    return " ".join(words[:_SHOWN]) + (" …" if len(words) > _SHOWN else "")
+
+
+def _suggestion(command: str) -> str:
+    return f" Did you mean: {command}?"

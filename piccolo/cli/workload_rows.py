@@ -8,12 +8,8 @@ from piccolo.cli.output import Column, age
 from piccolo.cli.rows import time_text
 from piccolo.rpc import wire
 
-_SHORT = 60  # characters of a message in a table
+SHORT = 60  # characters of a message in a table
 _NODES = 3  # of a workload, in a table
-
-
-def short(text: str, most: int = _SHORT) -> str:
-    return text if len(text) <= most else text[: most - 1] + "…"
 
 
 def colour(w: wire.Workload) -> str:
@@ -50,7 +46,7 @@ WORKLOAD_COLUMNS: list[Column[wire.Workload]] = [
     Column("IMAGE", lambda w: ",".join(w.images), wide=True),
     Column("GENERATION", lambda w: str(w.generation), wide=True),
     Column("AGE", lambda w: age(w.created_at), volatile=True),
-    Column("MESSAGE", lambda w: short(why(w))),
+    Column("MESSAGE", why, most=SHORT),
 ]
 
 
@@ -72,7 +68,8 @@ def _instance_why(i: wire.WorkloadInstance) -> str:
     if s is None:
         return "its node has not reported it yet"
     text = ": ".join(part for part in (s.reason, s.message) if part)
-    return f"{text} (exit code {s.exit_code})" if s.exit_code else text
+    told = not s.exit_code or f"exit code {s.exit_code}" in text
+    return text if told else f"{text} (exit code {s.exit_code})"
 
 
 INSTANCE_COLUMNS: list[Column[wire.WorkloadInstance]] = [
@@ -88,6 +85,11 @@ INSTANCE_COLUMNS: list[Column[wire.WorkloadInstance]] = [
 
 
 def workload_dict(w: wire.Workload) -> dict[str, Any]:
+    return {**summary_dict(w), "instances": [_instance_dict(i) for i in w.instances]}
+
+
+def summary_dict(w: wire.Workload) -> dict[str, Any]:
+    """The same without the instances."""
     return {
         "name": w.name,
         "generation": w.generation,
@@ -110,7 +112,6 @@ def workload_dict(w: wire.Workload) -> dict[str, Any]:
         "createdAt": time_text(w.created_at),
         "changedAt": time_text(w.changed_at),
         "revision": w.revision,
-        "instances": [_instance_dict(i) for i in w.instances],
     }
 
 

@@ -32,7 +32,7 @@ log = logging.getLogger(__name__)
 
 _BATCH = 60  # keys in one transaction, each of which may be a condition too
 
-_Life = tuple[int, str, datetime | None]  # generation, hash and begin of an instance
+_Life = tuple[int, str, int, datetime | None]  # generation, hash, restarts, begin of an instance
 
 
 class ActionController:
@@ -104,7 +104,7 @@ class ActionController:
         before, self._ready = self._ready, {}
         for place, status in self._state.seen().items():
             if status.ready:
-                life = status.generation, status.hash, status.since
+                life = status.generation, status.hash, status.restarts, status.since
                 known = before.get(place)
                 self._ready[place] = known if known and known[0] == life else (life, now)
         return {place: now - since for place, (_, since) in self._ready.items()}

@@ -18,12 +18,18 @@ T = TypeVar("T")
 
 
 async def isolated(call: Coroutine[Any, Any, T]) -> T:
-    """What `call` returns or raises; `Unavailable` when it was cancelled from inside."""
+    """What `call` returns or raises; `Unavailable` when it was cancelled from inside.
+
+    Who is cancelled himself ends so, even if the call breaks in that very moment: a TaskGroup that
+    has an error already raises it, and forgets that it was cancelled.
+    """
     task = asyncio.get_running_loop().create_task(call, name="isolated call")
     try:
         return await task  # cancelling us cancels it
-    except asyncio.CancelledError:
+    except (Exception, asyncio.CancelledError) as error:
         us = asyncio.current_task()
         if us is not None and us.cancelling():
-            raise
-        raise Unavailable("the connection was lost") from None
+            raise asyncio.CancelledError from error
+        if isinstance(error, asyncio.CancelledError):
+            raise Unavailable("the connection was lost") from None
+        raise

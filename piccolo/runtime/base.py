@@ -196,7 +196,8 @@ class Runtime(Protocol):
         ...
 
     async def tail(self, id: str, lines: int) -> Lines:
-        """The last lines that it wrote, oldest first, each cut to 500 characters."""
+        """The last lines that it wrote since it was last started, oldest first, each cut to 500
+        characters."""
         ...
 
     async def close(self) -> None:

@@ -111,6 +111,35 @@ def test_a_kind_that_there_is_not_is_answered_with_those_that_there_are(verb: st
 @pytest.mark.parametrize(
     ("args", "right"),
     [
+        ("restart web", "piccolo restart workload web"),
+        ("delete workload/web db", "piccolo delete workload web db"),
+        ("describe web", "piccolo describe workload web"),
+        ("rollback web --to 2", "piccolo rollback workload web --to 2"),
+        ("get workloads web", "piccolo get workload web"),
+        ("get nodes n1", "piccolo get node n1"),
+        ("apply web.yaml", "piccolo apply -f web.yaml"),
+        ("diff -f a b c d e f", "piccolo diff -f a -f b -f c -f d -f e …"),
+    ],
+)
+def test_a_word_that_is_missing(args: str, right: str) -> None:
+    result = piccolo(*args.split())
+    assert result.returncode == 2
+    assert f"Did you mean: {right}?" in result.stderr
+
+
+def test_the_example_of_a_selector_has_fields_of_what_is_listed() -> None:
+    shown = {
+        "nodes": "zone=front,.arch!=arm64,.status=Ready",
+        "workloads": "tier=front,.state!=Running",
+        "containers": ".state=running,.node=n1",
+    }
+    for kind, example in shown.items():
+        assert example in piccolo("get", kind, "--help").stdout
+
+
+@pytest.mark.parametrize(
+    ("args", "right"),
+    [
         (["--context", "wall", "get", "nodes"], "piccolo get nodes --context"),
         (["--master", "h", "get", "nodes", "-w"], "piccolo get nodes -w --master"),
         (["get", "-o", "json", "nodes"], "piccolo get nodes -o"),

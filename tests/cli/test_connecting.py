@@ -19,6 +19,7 @@ from piccolo.core.security.access import Principal, Role, spiffe_id
 from piccolo.rpc import wire
 from tests.cli.scripted import (
     CLUSTER,
+    HANG_UP,
     PICCOLO,
     Cluster,
     ScriptedMaster,
@@ -213,6 +214,24 @@ def test_a_watch_goes_on_with_the_context_as_it_is_then(
         until(lambda: seen("after"))
         program.send_signal(signal.SIGINT)
         assert program.wait(10) == 130
+
+
+def test_what_is_tried_again_is_complained_of_once(
+    cluster: Cluster, master: ScriptedMaster, tmp_path: Path
+) -> None:
+    answers: list[object] = [[wire.WatchResponse(type=wire.ChangeType.SYNCED)]]
+    master.answers["watch"] = lambda _: answers.pop() if answers else HANG_UP
+    path = saved(tmp_path / "c.yaml", cluster.context(master.address))
+    argv = [str(PICCOLO), "get", "nodes", "-w", "--context", str(path)]
+    with subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as program:
+        try:
+            until(lambda: len(master.requests("watch")) >= 4)
+        finally:
+            program.send_signal(signal.SIGINT)
+        _, err = program.communicate(timeout=10)
+    lines = err.decode().splitlines()
+    assert lines[0] == "piccolo: the master ended the watch; trying again"
+    assert sum("closed the connection" in line for line in lines) == 1
 
 
 @contextmanager

@@ -163,6 +163,19 @@ def test_lines_elsewhere(capsys: pytest.CaptureFixture[str]) -> None:
     ]
 
 
+def test_what_is_tried_again_is_said_once(capsys: pytest.CaptureFixture[str]) -> None:
+    plain, p = Plain(), progress("db")
+    for text in ("a; trying again", "b; trying again", "a; trying again"):
+        plain.note(text)
+    assert capsys.readouterr().err.splitlines() == [
+        "piccolo: a; trying again",
+        "piccolo: b; trying again",
+    ]
+    feed(plain, p, *added(starting("db")))  # and the connection is lost anew
+    plain.note("a; trying again")
+    assert "piccolo: a; trying again" in capsys.readouterr().err
+
+
 def test_an_older_generation_says_what_it_waits_for() -> None:
     found = Step(Goal("web", 5), Stage.OPEN, workload(generation=4))
     assert line_of(found).endswith("on n1: generation 4, waits for 5")

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import sys
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -54,6 +55,24 @@ def test_tables_are_aligned_and_headed_once(capsys: pytest.CaptureFixture[str]) 
     table.print([{"name": "c", "x": "3"}])
     lines = capsys.readouterr().out.splitlines()
     assert lines == ["NAME          X", "a-long-name   1", "b             2", "c             3"]
+
+
+@pytest.mark.parametrize(
+    ("terminal", "wide", "text"),
+    [(True, False, "xxxx…"), (True, True, "x" * 9), (False, False, "x" * 9)],
+)
+def test_only_a_terminal_has_too_little_room(
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    terminal: bool,
+    wide: bool,
+    text: str,
+) -> None:
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: terminal)
+    monkeypatch.setenv("NO_COLOR", "1")
+    columns: list[Column[str]] = [Column("TEXT", str, most=5)]
+    Table(columns, wide).print(["x" * 9, "short"])
+    assert capsys.readouterr().out.split() == ["TEXT", text, "short"]
 
 
 def test_narrow_tables_leave_wide_columns_out(capsys: pytest.CaptureFixture[str]) -> None:

@@ -9,9 +9,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from piccolo.cli import secret
+from piccolo.cli import client, secret
 from piccolo.cli.secret import read_values
 from piccolo.core.errors import InvalidSpec
+from piccolo.rpc import wire
 
 
 @pytest.fixture(autouse=True)
@@ -66,6 +67,36 @@ def test_a_bad_line_is_named_by_its_number(monkeypatch: pytest.MonkeyPatch) -> N
     with pytest.raises(InvalidSpec, match="line 2 of the standard input") as caught:
         read_values(["-"], [])
     assert "s3cr3t" not in str(caught.value)
+
+
+def test_who_uses_a_secret(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    foo = wire.Secret(name="foo", keys=["bar"])
+
+    def answer(reply: object) -> None:
+        monkeypatch.setattr(client, "call", lambda *_, **__: reply)
+
+    answer(wire.PutSecretResponse(secret=foo, used_by=["dash", "web"]))
+    secret.set_secret("foo", ["bar=1"], None, replace=True)
+    assert capsys.readouterr().out == (
+        "secret foo: bar; the containers of dash, web are made anew with it\n"
+    )
+    answer(wire.PutSecretResponse(secret=foo))
+    secret.set_secret("foo", ["bar=1"], None)
+    assert capsys.readouterr().out == "secret foo: bar\n"
+    for used_by, them in ((["dash", "web"], "them"), (["web"], "it")):
+        answer(wire.DeleteSecretResponse(secret=foo, used_by=used_by))
+        secret.delete_secret("foo")
+        out, err = capsys.readouterr()
+        assert out == "secret foo deleted\n"
+        assert err == (
+            f"note: still named by {', '.join(used_by)}:"
+            f" what runs of {them} runs on, but cannot be made anew\n"
+        )
+    answer(wire.DeleteSecretResponse(secret=foo))
+    secret.delete_secret("foo")
+    assert capsys.readouterr().err == ""
 
 
 def test_the_master_takes_less_than_is_read() -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
@@ -32,7 +34,16 @@ from piccolo.core.workloads.containers import (
 )
 from piccolo.core.workloads.workload import Placement, Workload
 from piccolo.rpc import wire
-from tests.cli.scripted import Cluster, ScriptedMaster, now, piccolo, refuse, saved, scripted
+from tests.cli.scripted import (
+    PICCOLO,
+    Cluster,
+    ScriptedMaster,
+    now,
+    piccolo,
+    refuse,
+    saved,
+    scripted,
+)
 from tests.cli.workloads import added, failed, instance, modified, starting, story, workload
 
 SPEC = Workload(
@@ -75,7 +86,7 @@ def test_the_list(capsys: pytest.CaptureFixture[str]) -> None:
     ).splitlines()
     assert lines[0].split() == ["NAME", "STATE", "READY", "RESTARTS", "NODES", "AGE", "MESSAGE"]
     assert lines[1].split()[:4] == ["db", "Failed", "0/1", "4"]
-    assert lines[1].endswith("x" * 59 + "…")
+    assert lines[1].endswith("x" * 100)
     assert lines[2].split() == ["web", "Running", "2/2", "0", "n1,n2", "1m30s", "-"]
     assert "localhost/app:1" in printed(capsys, workload(), wide=True)
 
@@ -222,7 +233,8 @@ def test_get(master: ScriptedMaster, tmp_path: Path) -> None:
     assert (first.filter, first.node) == ("tier=front", "n1")
     one = wire.GetWorkloadResponse(workload=workload(), spec=TEXT)
     master.answers["get_workload"] = lambda _: one
-    assert "Running" in run(tmp_path, "get", "workload", "web")[0]
+    assert "Running" in run(tmp_path, "get", "workload", "workload/web")[0]
+    assert master.requests("get_workload")[0].name == "web"
     found = yaml.safe_load(run(tmp_path, "get", "workload", "web", "-o", "yaml")[0])
     assert (found["name"], found["spec"]["replicas"]) == ("web", 3)
     assert "Copies:       3" in run(tmp_path, "describe", "workload", "web")[0]
@@ -239,6 +251,23 @@ def test_watch(master: ScriptedMaster, tmp_path: Path) -> None:
     assert [line.split()[1] for line in out.splitlines()] == ["STATE", "Starting", "Running"]
     request = master.requests("watch")[0]
     assert (request.kind, request.names) == (wire.WatchKind.WORKLOAD, ["web"])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("args", [["get", "workloads"], ["get", "workloads", "-w"], ["audit"]])
+def test_a_reader_that_has_seen_enough(
+    master: ScriptedMaster, tmp_path: Path, args: list[str]
+) -> None:
+    listed = [workload(f"w{n}") for n in range(100)]
+    master.answers["get_workloads"] = lambda _: wire.GetWorkloadsResponse(workloads=listed)
+    master.answers["watch"] = story(*added(*listed), pause=0)
+    master.answers["get_audit"] = lambda _: [wire.AuditRecord(time=now())] * 100
+    argv = [str(PICCOLO), *args, "--context", str(tmp_path / "admin.yaml")]
+    reading, writing = os.pipe()
+    os.close(reading)
+    with open(writing, "wb") as closed:
+        done = subprocess.run(argv, stdout=closed, stderr=subprocess.PIPE, timeout=30)
+    assert (done.returncode, done.stderr) == (0, b"")
 
 
 @pytest.mark.slow

@@ -11,6 +11,7 @@ from piccolo.core.errors import Unavailable
 from piccolo.core.model import NodeState
 from piccolo.core.planning import planner as planning
 from piccolo.core.planning.planner import Plan, Step, Verb
+from piccolo.core.planning.rollout import UNPROBED_READY
 from piccolo.core.workloads.declared import Declared
 from piccolo.core.workloads.instances import Phase
 from piccolo.core.workloads.workload import Placement, Update, UpdateStrategy
@@ -403,3 +404,26 @@ async def test_fresh_containers_are_another_hash_of_the_same_generation() -> Non
         after = a.instances()["web.0"]
         assert (before.generation, before.workload) == (after.generation, after.workload)
         assert before.hash != after.hash
+
+
+@virtual_time
+async def test_a_version_that_ends_at_once_again_and_again_takes_one_copy_down() -> None:
+    async with master() as world:
+        agents = [await agent(world, f"n{n}") for n in range(3)]
+        await declare(world, workload(one_per_node=True))
+        await settled(agents)
+        for a in agents:
+            a.report()
+        await settled(agents, 5)
+        await declare(world, workload(image="bad", one_per_node=True))
+        await settled(agents)
+        (bad,) = (a for a in agents if a.runs() == {"web.0": "bad"})
+        for _ in range(10):
+            bad.report()
+            await settled(agents, 0.3)
+            bad.report(phase=Phase.BACK_OFF, ready=False)
+            await settled(agents, 1)
+        assert [a for a in agents if a.runs() == {"web.0": "bad"}] == [bad]
+        bad.report()
+        await settled(agents, UNPROBED_READY + 1)
+        assert sum(a.runs() == {"web.0": "bad"} for a in agents) == 2, "at last it has lasted"

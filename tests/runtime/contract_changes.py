@@ -151,6 +151,10 @@ class ChangesContract:
         assert lines == ["größe ☃", "x" * 500, "last"]
         assert await runtime.tail(id, 1) == ["last"]
         assert await runtime.tail(id, 0) == []
+        for _ in range(3):  # runs in quick succession
+            await runtime.start(id)
+            await until(runtime, id, lambda d: d.state == "exited")
+            assert len(await runtime.tail(id, 20)) == 4, "the lines of the last run only"
 
     # ---- what is refused ----
 

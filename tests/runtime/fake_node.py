@@ -58,7 +58,7 @@ class FakeNode:
         # What commands run in them do, by the container's name or the command's first word.
         self.commands: dict[str, Command] = {}
         self.requests: dict[str, ContainerRequest] = {}  # by name, of those the runtime made
-        self.said: dict[str, list[str]] = {}  # by id: what containers wrote
+        self.said: dict[str, list[str]] = {}  # by id: what containers wrote in their last run
         self._now = now
         self._containers: dict[str, Container] = {}
         self._oom: set[str] = set()  # ids
@@ -110,7 +110,7 @@ class FakeNode:
         container, script = self._named(name), self.script(name)
         self._change(name, state="running", exit_code=0, restarts=0, started_at=self._now())
         self._oom.discard(container.id)
-        self.said.setdefault(container.id, []).extend(script.lines)
+        self.said[container.id] = [*script.lines]
         if script.exit_code is not None or script.oom:
             later = asyncio.get_running_loop().call_later
             self._ends[container.id] = later(script.after, self._run_out, container.id, script)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from piccolo.core.workloads.containers import Container, Device, HostPathType, Mount, MountKind
+from piccolo.core.workloads.containers import Container, HostPathType, Mount, MountKind
 from piccolo.core.workloads.workload import Network
 from piccolo.runtime.base import Bind, ContainerRequest, Refusal, Refused
 from piccolo.runtime.podman.host_paths import needed, prepare
@@ -64,15 +64,21 @@ def test_created(tmp_path: Path) -> None:
         prepare([(str(tmp_path / "no" / "file"), HostPathType.FILE_OR_CREATE)])
 
 
+def test_devices() -> None:
+    prepare([], [os.devnull])
+    with pytest.raises(Refused, match="device /dev/none9 is not there; connect it") as refused:
+        prepare([], [os.devnull, "/dev/none9"])
+    assert refused.value.reason is Refusal.MOUNT_MISSING
+
+
 def test_what_is_needed() -> None:
     mounts = (
         Mount("/h", MountKind.HOST, "/host", HostPathType.FILE),
         Mount("/v", MountKind.VOLUME, "vol"),
     )
-    asked = Container("main", "img", mounts=mounts, devices=(Device(os.devnull, "/dev/x"),))
+    asked = Container("main", "img", mounts=mounts)
     request = ContainerRequest("a", {}, asked, Network(), binds=(Bind("/file", "/etc/file"),))
     assert needed(request) == [
         ("/host", HostPathType.FILE),
         ("/file", HostPathType.ANY),
-        (os.devnull, HostPathType.ANY),
     ]

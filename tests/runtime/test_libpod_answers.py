@@ -52,6 +52,11 @@ def test_an_inspection() -> None:
     assert (found.labels, found.network) == ({"a": "b"}, "bridge")
 
 
+def test_the_file_that_each_start_writes_anew() -> None:
+    assert libpod_answers.spec_path(dump(INSPECTION)) == ""
+    assert libpod_answers.spec_path(dump({**INSPECTION, "OCIConfigPath": "/a/b"})) == "/a/b"
+
+
 @pytest.mark.parametrize(
     ("settings", "address"),
     [

@@ -46,6 +46,7 @@ from piccolo.runtime import base
 from piccolo.runtime.base import Bind, Detail, Runtime
 
 _LINES = 10  # of a log, told with its container's end
+_TAIL_WITHIN = 5.0  # s: the container's next run waits for it
 _MOST = 1000  # characters of what the runtime says: it is in every status of the instance
 
 
@@ -73,7 +74,7 @@ class Executor:
         except Unavailable as error:
             if isinstance(action, Save):
                 return Refused(action, *_disk(error.__cause__, str(error)))
-            return Away(action)
+            return Away(action, str(error)[:_MOST])
         except base.Refused as error:
             return Refused(action, error.reason.value, str(error)[:_MOST])
         except OSError as error:
@@ -84,10 +85,11 @@ class Executor:
             return Refused(action, "Refused", str(error))
 
     async def tail(self, id: str) -> Sequence[str]:
-        """The last lines of a container; none if they cannot be had."""
+        """The last lines of a container's last run; none if they cannot be had in time."""
         try:
-            return await self._runtime.tail(id, _LINES)
-        except PiccoloError:
+            async with asyncio.timeout(_TAIL_WITHIN):
+                return await self._runtime.tail(id, _LINES)
+        except (PiccoloError, TimeoutError):
             return ()
 
     async def _execute(self, action: Answered) -> Answer:

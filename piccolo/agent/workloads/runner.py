@@ -27,7 +27,9 @@ from piccolo.core.pods.steps import (
     Event,
     Held,
     Observed,
+    Remove,
     Retired,
+    Start,
     Tail,
     Tell,
     Tick,
@@ -75,6 +77,7 @@ class PodRunner:
         self._machine = PodMachine(instance, records.load(directory))
         self._events: list[Event] = []
         self._woken = asyncio.Event()
+        self._reading: dict[str, asyncio.Event] = {}  # logs, by id of the container; set: read
         self._said: InstanceStatus | None = None
 
     async def run(self) -> None:
@@ -155,11 +158,22 @@ class PodRunner:
 
     async def _do(self, action: Answered | Tail) -> None:
         if isinstance(action, Tail):
+            await self._tell_last(action)
+            return
+        if isinstance(action, Start | Remove) and action.id in self._reading:
+            await self._reading[action.id].wait()
+        self._happen(await self._executor.execute(action))
+
+    async def _tell_last(self, action: Tail) -> None:
+        """Whoever starts or removes the container waits: a log is that of the last run only."""
+        read = self._reading[action.id] = asyncio.Event()
+        try:
             lines = await self._executor.tail(action.id)
-            tell = action.tell
-            self._tell(replace(tell, message=with_lines(tell.message, lines)))
-        else:
-            self._happen(await self._executor.execute(action))
+        finally:
+            self._reading.pop(action.id, None)  # two overlap if somebody started it meanwhile
+            read.set()
+        tell = action.tell
+        self._tell(replace(tell, message=with_lines(tell.message, lines)))
 
     def _tell(self, tell: Tell) -> None:
         key = self._instance.key

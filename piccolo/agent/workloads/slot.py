@@ -24,6 +24,7 @@ from piccolo.agent.workloads.runner import PodRunner
 from piccolo.core.backoff import pause
 from piccolo.core.errors import PiccoloError
 from piccolo.core.model import Container, Severity
+from piccolo.core.pods.state import TRIED_AGAIN
 from piccolo.core.workloads.instances import Instance, InstanceStatus, Phase
 from piccolo.runtime.base import Runtime
 from piccolo.security.files import private_dir
@@ -196,7 +197,7 @@ class Slot:
 
     def _failed(self, error: Exception) -> None:
         if isinstance(error, PiccoloError):
-            reason, message = "Unavailable", str(error)
+            reason, message = "Unavailable", f"{error}; {TRIED_AGAIN}"
             log.warning("%s: %s; trying again", self.key, error)
         else:
             reason, message = "AgentDefect", f"the agent has a defect, see its log: {error!r}"

@@ -216,21 +216,44 @@ class Places:
             return "the cluster has no nodes"
         known = {n.name for n in nodes}
         unknown = [name for name in placement.nodes if name not in known]
-        reasons = {"is no node of the cluster": unknown} if unknown else {}
+        reasons: dict[str, list[str]] = {}
         for node in nodes if among is None else among:
             if placement.nodes and node.name not in placement.nodes:
                 continue
             why = mismatch(placement, node) or self.lacks(node.node_id, key, needs)
             if why or not node.ready:
                 reasons.setdefault(why or "is not ready", []).append(node.name)
-        return _in_short(reasons)
+        return "; ".join(filter(None, (_unknown(unknown), _in_short(reasons))))
+
+
+def _unknown(names: Sequence[str]) -> str:
+    if not names:
+        return ""
+    what = "is no node" if len(names) == 1 else "are no nodes"
+    quoted = [f'"{name}"' for name in names]
+    return f"{_listed(quoted)} {what} of the cluster"
 
 
 def _in_short(reasons: Mapping[str, Sequence[str]]) -> str:
     parts: list[str] = []
     for why, names in list(reasons.items())[:_REASONS]:
-        more = f" and {len(names) - _NAMES} more" if len(names) > _NAMES else ""
-        parts.append(f"{', '.join(names[:_NAMES])}{more}: {why}")
+        parts.append(f"{_listed(names)}: {why if len(names) == 1 else _plural(why)}")
     if left := sum(len(names) for names in list(reasons.values())[_REASONS:]):
         parts.append(f"and {left} more")
     return "; ".join(parts)
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _NAMES} more" if len(names) > _NAMES else ""
+    return ", ".join(names[:_NAMES]) + more
+
+
+def _plural(why: str) -> str:
+    """What is said of one node, of several."""
+    for one, several in _PLURALS.items():
+        if why.startswith(one):
+            return several + why.removeprefix(one)
+    return why
+
+
+_PLURALS = {"has its ": "have their ", "has ": "have ", "is ": "are "}

@@ -22,7 +22,7 @@ from types import MappingProxyType
 from piccolo.core.planning.board import Board, Eligible, Situation
 from piccolo.core.planning.copies import Seen, is_outdated, same_containers
 from piccolo.core.planning.placement import Candidate, mismatch
-from piccolo.core.planning.rollout import Copy, Health, health, rolling
+from piccolo.core.planning.rollout import Copy, Health, health, must_last, rolling
 from piccolo.core.planning.starting import Missing, missing_of, start
 from piccolo.core.planning.steps import Step, Verb, applied, merged
 from piccolo.core.workloads.declared import Assignment, Declared
@@ -160,8 +160,8 @@ def _judge(board: Board, declared: Declared, a: Assignment, *, changes: bool) ->
     at, workload = board.at, declared.workload
     node, place = at.nodes[a.node_id], (a.node_id, a.key)
     status, lasted = at.seen.get(place), at.ready_for.get(place, 0.0)
-    min_ready = workload.update.min_ready
-    well, lasts = health(a, status, ready=node.ready, lasted=lasted, min_ready=min_ready)
+    must = must_last(workload)
+    well, lasts = health(a, status, ready=node.ready, lasted=lasted, must=must)
     copy = Copy(a, well, lasts)
     if not changes:
         return copy
@@ -173,7 +173,7 @@ def _judge(board: Board, declared: Declared, a: Assignment, *, changes: bool) ->
     if node.ready and status is not None:
         spec = at.spec_hash(workload)
         if same_containers(status, spec, declared.restarts):
-            return replace(copy, why=why, same=True)
+            return replace(copy, why=f"{why}, its containers stay", same=True)
     lack = board.places.lacks(a.node_id, a.key, at.needs(workload))
     if not lack:
         return replace(copy, why=why)

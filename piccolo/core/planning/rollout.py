@@ -4,6 +4,9 @@ Of a rolling update at most `max_unavailable` copies are not well at any time. W
 already has nothing to lose and goes first. What is only not known to be well, because its node
 says nothing yet or it has not lasted for long enough, waits until the others are: so a master that
 starts anew does not take everything down before it has heard from everybody.
+
+What no probe vouches for is ready as soon as it runs, even if it ends a moment later. So before the
+next copy goes, it must have run for a while.
 """
 
 from __future__ import annotations
@@ -15,7 +18,9 @@ from enum import IntEnum
 from piccolo.core.planning.copies import is_well, tells_of
 from piccolo.core.workloads.declared import Assignment
 from piccolo.core.workloads.instances import InstanceStatus, Phase
-from piccolo.core.workloads.workload import Update
+from piccolo.core.workloads.workload import Update, Workload
+
+UNPROBED_READY = 2.0  # s that a copy must last at least, if no probe says that it is ready
 
 
 class Health(IntEnum):
@@ -39,17 +44,25 @@ class Copy:
     same: bool = False  # the change leaves its containers alone
 
 
+def must_last(workload: Workload) -> float:
+    """For so many seconds a copy must be ready, until the next one may be taken down."""
+    probes = [c.probes for c in workload.containers]
+    probed = all(p.readiness is not None or p.startup is not None for p in probes)
+    return workload.update.min_ready if probed else max(workload.update.min_ready, UNPROBED_READY)
+
+
 def health(
     assignment: Assignment,
     status: InstanceStatus | None,
     *,
     ready: bool,
     lasted: float,
-    min_ready: float,
+    must: float,
 ) -> tuple[Health, float | None]:
     """How a copy is, and the seconds until it counts as well where only time is missing.
 
-    `ready`: its node; `lasted`: for so many seconds the copy has been well.
+    `ready`: its node; `lasted`: for so many seconds the copy has been well; `must`: see
+    `must_last`.
     """
     if not ready:
         return Health.AWAY, None
@@ -59,9 +72,9 @@ def health(
         return Health.BROKEN, None
     if not tells_of(status, assignment):
         return Health.UNSURE, None
-    if status.phase is Phase.COMPLETED or lasted >= min_ready:
+    if status.phase is Phase.COMPLETED or lasted >= must:
         return Health.WELL, None
-    return Health.UNSURE, min_ready - lasted
+    return Health.UNSURE, must - lasted
 
 
 @dataclass(frozen=True, slots=True)

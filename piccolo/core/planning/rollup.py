@@ -15,10 +15,11 @@ from piccolo.core.workloads.declared import Assignment, Declared
 from piccolo.core.workloads.instances import InstanceStatus, Phase
 
 _NAMES = 3  # in a message
+_HELD = "no action has launched it, or one has terminated it"
 
 
 class State(StrEnum):
-    HELD = "Held"  # no action has launched it
+    HELD = "Held"  # no action has launched it, or one has terminated it
     PENDING = "Pending"  # a copy has no node, or its node is away
     WAITING = "Waiting"  # for what it depends on
     STARTING = "Starting"
@@ -134,7 +135,7 @@ def _going(declared: Declared, copies: Sequence[_Copy], leaving: Places, cut_off
         nodes = _listed(sorted({node for _, node in cut_off}))
         message = f"{nodes}: not ready; what is there stops once the node is back"
     else:
-        message = "" if declared.deleting_since else "no action has launched it"
+        message = "" if declared.deleting_since else _HELD
     return Rollup(state, message=message, settled=settled)
 
 
@@ -206,7 +207,7 @@ class _Staying:
             there = [f"{key} on {node}" for key, node in self._leaving]
             return State.UPDATING, "", f"stops {_listed(there)}"
         if self._missing:
-            return State.PENDING, "", "it gets a node as soon as there is room"
+            return State.PENDING, "", "it is about to get a node"
         if self._moving:
             return self._on_its_way()
         if self._away:
@@ -221,13 +222,19 @@ class _Staying:
 
     def _on_its_way(self) -> tuple[State, str, str]:
         """Nothing is wrong but that it is not done yet."""
+        replaced = [c for c in self._moving if c.phase is Phase.STOPPING and _is_replaced(c)]
         fresh = [c for c in self._moving if c.phase in _FRESH]
         waiting = [c for c in self._moving if c.phase is Phase.WAITING]
+        if replaced:
+            return State.UPDATING, _reason(replaced[0]), _described(replaced)
         if fresh:
             return State.STARTING, _reason(fresh[0]), _described(fresh)
         if waiting:
             return State.WAITING, _reason(waiting[0]), _described(waiting)
-        return State.DEGRADED, _reason(self._moving[0]), _described(self._moving)
+        # As far as it tells: what is not well any more is mostly Unhealthy, or has been restarted.
+        never_well = not self._well and all(map(_is_not_well_yet, self._moving))
+        state = State.STARTING if never_well else State.DEGRADED
+        return state, _reason(self._moving[0]), _described(self._moving)
 
 
 _BAD = {
@@ -236,6 +243,7 @@ _BAD = {
     Phase.FAILED: State.FAILED,
 }
 _FRESH = (None, Phase.PULLING, Phase.STARTING)
+_NOT_READY = "NotReady"
 
 
 def _badness(copy: _Copy) -> int:
@@ -248,15 +256,28 @@ def _reason(copy: _Copy) -> str:
     if copy.status.reason:
         return copy.status.reason
     unready = copy.phase is Phase.RUNNING and not copy.status.ready
-    return "NotReady" if unready else copy.status.phase.value
+    return _NOT_READY if unready else copy.status.phase.value
+
+
+def _is_replaced(copy: _Copy) -> bool:
+    """The containers of the version before are stopped for those of this one."""
+    return copy.status is not None and copy.status.reason == "Replaced"
+
+
+def _is_not_well_yet(copy: _Copy) -> bool:
+    fresh = copy.status is not None and copy.status.restarts == 0
+    return fresh and copy.phase is Phase.RUNNING and _reason(copy) == _NOT_READY
 
 
 def _described(copies: Sequence[_Copy]) -> str:
     """The first of them, and how many more there are."""
     first = copies[0]
-    what = first.status.message if first.status else "its node has not taken it up yet"
+    what = "its node has not taken it up yet"
+    if first.status is not None:
+        what = first.status.message or _reason(first)
+    said = f": {what}" if what != first.phase else ""  # the state says that much
     more = f" (and {len(copies) - 1} more)" if len(copies) > 1 else ""
-    return f"{first}: {what or _reason(first)}{more}"
+    return f"{first}{said}{more}"
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -19,7 +19,7 @@ from piccolo.core.pods.probing import Probing
 from piccolo.core.pods.restarts import ISOLATED, Record
 from piccolo.core.pods.runs import began, inspected, meet
 from piccolo.core.pods.sight import Seen, State
-from piccolo.core.pods.state import Pod, Trouble, Turn, is_running, key
+from piccolo.core.pods.state import TRIED_AGAIN, Pod, Trouble, Turn, is_running, key
 from piccolo.core.pods.status import status_of
 from piccolo.core.pods.steps import (
     Action,
@@ -109,7 +109,7 @@ def _answered(turn: Turn, answer: Answer, *, current: bool) -> None:
     """`current`: it was done for the spec that there is now."""
     pod, now = turn.pod, turn.now
     if isinstance(answer, Away):
-        _away(turn, answer.action)
+        _away(turn, answer.action, answer.message)
         return
     if isinstance(answer, Refused):
         if current:
@@ -193,10 +193,11 @@ def _changed(turn: Turn, action: Start | Stop | Remove, seen: Seen) -> None:
 def _file(turn: Turn, answer: Refused) -> None:
     pod = turn.pod
     trouble = pod.troubles.setdefault(key(answer.action), Trouble())
-    trouble.again(answer.reason, answer.message, turn.now, turn.chance)
+    message = f"{answer.message}; {TRIED_AGAIN}"
+    trouble.again(answer.reason, message, turn.now, turn.chance)
     if answer.reason not in pod.told:
         pod.told.add(answer.reason)
-        turn.tell(Severity.ERROR, answer.reason, answer.message)
+        turn.tell(Severity.ERROR, answer.reason, message)
 
 
 def _refused(turn: Turn, action: Answered) -> None:
@@ -215,14 +216,15 @@ def _refused(turn: Turn, action: Answered) -> None:
                 seen.unstoppable = True
 
 
-def _away(turn: Turn, action: Answered) -> None:
+def _away(turn: Turn, action: Answered, why: str) -> None:
     """It may have been done or not: look before anything else."""
     pod = turn.pod
     if isinstance(action, EnsureImage):  # perhaps only the registry is away
         trouble = pod.troubles.setdefault(key(action), Trouble())
-        trouble.again("", "", turn.now, turn.chance)
+        trouble.again("", why, turn.now, turn.chance)
         return
     pod.away += 1
+    pod.away_why = why
     pod.away_until = turn.now + pause(pod.away, turn.chance, base=0.5, cap=15.0)
     match action:
         case Create() | CreatePod() | RemovePod() | Look():

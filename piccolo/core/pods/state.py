@@ -20,11 +20,13 @@ from piccolo.core.workloads.instances import Instance, InstanceStatus
 from piccolo.core.workloads.workload import RestartPolicy, Workload
 
 PULL_VISIBLE = 0.5  # s; an image that is there is found faster, and is not worth a status
+TRIED_AGAIN = "tried again within a minute"  # what is said of it, as no pause is longer than `_CAP`
+_CAP = 60.0  # s
 
 
 @dataclass(slots=True)
 class Trouble:
-    """Why an action was refused, and when it is tried again; no reason: that is not known."""
+    """Why an action was refused, and when it is tried again; no reason: nothing answered."""
 
     attempt: int = 0
     reason: str = ""
@@ -34,7 +36,7 @@ class Trouble:
     def again(self, reason: str, message: str, now: float, chance: float) -> None:
         self.attempt += 1
         self.reason, self.message = reason, message
-        self.retry_at = now + pause(self.attempt, chance, base=1.0, cap=60.0)
+        self.retry_at = now + pause(self.attempt, chance, base=1.0, cap=_CAP)
 
 
 @dataclass(slots=True)
@@ -81,6 +83,7 @@ class Pod:
         self.dirty = False  # something of another hash was removed
         self.busy: dict[str, UnderWay] = {}  # by slot
         self.away = 0  # so often in a row the runtime did not answer
+        self.away_why = ""  # the last time
         self.away_until = -inf
         self.status = InstanceStatus(instance.workload.name, instance.index, instance.generation)
         self.begin(instance, record)

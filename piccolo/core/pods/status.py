@@ -12,12 +12,19 @@ from piccolo.core.workloads.instances import InstanceStatus, Phase
 
 _Said = tuple[Phase, str, str]  # with reason and message
 
+_UNAVAILABLE = "RuntimeUnavailable"
+_NOT_YET = (Phase.WAITING, Phase.PULLING, Phase.STARTING)  # nothing goes on without the runtime
+
 
 def status_of(pod: Pod, now: float) -> InstanceStatus:
-    """What to report now. While the runtime does not say how things are, it stays as it was."""
+    """What to report now. While the runtime does not say how things are, it stays as it was; but
+    what has not come to run says what it waits for."""
     instance = pod.instance
     if _uncertain(pod):
-        return replace(pod.status, generation=instance.generation)
+        status = replace(pod.status, generation=instance.generation)
+        if not pod.away or status.phase not in _NOT_YET:
+            return status
+        return replace(status, phase=Phase.WAITING, reason=_UNAVAILABLE, message=pod.away_why)
     phase, reason, message = _phase(pod, now)
     hashes = [seen.hash for seen in pod.sight]
     return InstanceStatus(
@@ -67,6 +74,8 @@ def _phase(pod: Pod, now: float) -> _Said:
         return Phase.STOPPING, "Replaced", "the containers of the version before are stopped"
     if all(pod.over(m) or _started(pod, m) for m in pod.mains):
         return Phase.RUNNING, *_complaint(pod)
+    if pod.troubles:
+        return Phase.WAITING, _UNAVAILABLE, next(iter(pod.troubles.values())).message
     return Phase.STARTING, "", ""
 
 

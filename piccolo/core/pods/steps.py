@@ -213,6 +213,7 @@ class Away:
     """The runtime does not answer. It may have been done or not."""
 
     action: Answered
+    message: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -148,7 +148,7 @@ class Probe:
     exec: ExecCheck | None = None
     delay: float = 0.0  # s, before the first
     interval: float = 10.0  # s
-    timeout: float = 1.0  # s
+    timeout: float = 3.0  # s; Podman alone may take one for a command, on a busy machine
     failures: int = 3  # in a row, until it is not well
     successes: int = 1  # in a row, until it is well again
 

@@ -91,7 +91,7 @@ def sync_digest(key: str, spec: bytes, secrets: Secrets) -> int:
 class Phase(StrEnum):
     """Where an instance is in its life. `CrashLoop` and `Error` go on by themselves."""
 
-    WAITING = "Waiting"  # for what it depends on, or for its turn
+    WAITING = "Waiting"  # for what it depends on, for its turn, or for the runtime
     PULLING = "Pulling"  # its image is fetched
     STARTING = "Starting"  # made and started; init containers or the startup probe are not done
     RUNNING = "Running"

@@ -76,6 +76,8 @@ class ClientService(
             containers_total=total,
             recent_events=[convert.event_to_wire(e) for e in self._c.events.newest(_RECENT_EVENTS)],
             master_resident_kb=resident_kb(),
+            workloads_total=len(self._c.state.declared()),
+            workloads_in_trouble=self._workloads.in_trouble(),
         )
 
     def watch(self, message: wire.WatchRequest) -> AsyncIterator[wire.WatchResponse]:

@@ -6,7 +6,9 @@ from collections.abc import Iterator
 from datetime import timedelta
 
 from piccolo.core.model import NodeState, Severity
+from piccolo.core.planning.rollup import State
 from piccolo.core.security.access import Role
+from piccolo.master.api_server.workload_views import WorkloadViews
 from piccolo.master.cluster import Cluster
 from piccolo.rpc import convert, wire
 from piccolo.security.authority import fingerprint_of
@@ -14,9 +16,10 @@ from piccolo.security.authority import fingerprint_of
 _SOON = timedelta(days=90)  # for an authority
 
 
-async def diagnose(c: Cluster) -> list[wire.Finding]:
+async def diagnose(c: Cluster, workloads: WorkloadViews) -> list[wire.Finding]:
     """Findings, the worst first; what is well is said too."""
-    found = [*_store(c), *await _audit(c), *_nodes(c), *_certificates(c), *_authorities(c)]
+    found = [*_store(c), *await _audit(c), *_nodes(c), *_workloads(workloads)]
+    found += [*_certificates(c), *_authorities(c)]
     order = [wire.Severity.ERROR, wire.Severity.WARNING, wire.Severity.INFO]
     return sorted(found, key=lambda f: order.index(f.severity))
 
@@ -66,6 +69,21 @@ def _nodes(c: Cluster) -> Iterator[wire.Finding]:
             yield _finding(Severity.WARNING, f"node {node.name}", "waits for approval", remedy)
     if not c.state.nodes():
         yield _finding(Severity.INFO, "nodes", "none has joined", "piccolo token create")
+
+
+def _workloads(views: WorkloadViews) -> Iterator[wire.Finding]:
+    """Those that will not get as they are asked to be by themselves."""
+    trouble = views.in_trouble()
+    for workload in trouble:
+        # Some copies run, or wait for their node, which has a finding of its own.
+        bearable = workload.state == State.DEGRADED or workload.reason == "NodeNotReady"
+        severity = Severity.WARNING if bearable else Severity.ERROR
+        said = (workload.state, workload.reason, workload.message)
+        text = ": ".join(dict.fromkeys(filter(None, said)))
+        remedy = f"piccolo describe workload {workload.name}"
+        yield _finding(severity, f"workload {workload.name}", text, remedy)
+    if not trouble:
+        yield _finding(Severity.INFO, "workloads", "none is in trouble")
 
 
 def _certificates(c: Cluster) -> Iterator[wire.Finding]:

@@ -8,6 +8,7 @@ from piccolo.core.errors import Conflict, InvalidSpec
 from piccolo.core.model import Certificate, Token
 from piccolo.core.security.access import CLIENT_NAME, Principal, Role
 from piccolo.master.api_server.diagnosis import diagnose
+from piccolo.master.api_server.workload_views import WorkloadViews
 from piccolo.master.cluster import Cluster
 from piccolo.master.security.tokens import DEFAULT_TTL
 from piccolo.rpc import convert, wire
@@ -21,6 +22,7 @@ MAX_CLIENT_LIFETIME = timedelta(days=3650)
 
 class SecurityCalls:
     _c: Cluster
+    _workloads: WorkloadViews
 
     # ---- tokens ----
 
@@ -170,7 +172,7 @@ class SecurityCalls:
     # ---- diagnosis ----
 
     async def diagnose(self, message: wire.DiagnoseRequest) -> wire.DiagnoseResponse:
-        return wire.DiagnoseResponse(findings=await diagnose(self._c))
+        return wire.DiagnoseResponse(findings=await diagnose(self._c, self._workloads))
 
 
 def _to_wire(token: Token, pins: list[str]) -> wire.Token:

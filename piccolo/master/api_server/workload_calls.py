@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from piccolo.core.errors import InvalidSpec
-from piccolo.core.model import Severity
+from piccolo.core.model import NodeState, Severity
 from piccolo.core.words import printable
+from piccolo.core.workloads.declared import Assignment
 from piccolo.core.workloads.workload import Action, Workload
 from piccolo.master.api_server.documents import Documents, findings
 from piccolo.master.api_server.workload_views import WorkloadViews
@@ -72,6 +73,7 @@ class WorkloadCalls:
         _concerns(names, "", dry_run=message.dry_run)
         if not names:
             raise InvalidSpec("name the workloads to delete, or documents that declare them")
+        assigned = self._c.state.assignments()  # soon there will be none
         outcome = await self._c.workloads.delete(
             names,
             self._by,
@@ -81,8 +83,23 @@ class WorkloadCalls:
         )
         self._note(outcome, dry_run=message.dry_run)
         return wire.DeleteWorkloadsResponse(
-            changes=self._changes(outcome), plan=self._plan(outcome), revision=outcome.revision
+            changes=self._changes(outcome),
+            plan=self._plan(outcome),
+            revision=outcome.revision,
+            notices=list(self._left_behind(outcome, assigned)),
         )
+
+    def _left_behind(self, outcome: Outcome, assigned: Iterable[Assignment]) -> Iterator[str]:
+        """Copies whose nodes cannot be told now that they are deleted."""
+        names = {c.name for c in outcome.changes if c.what is What.DELETED}
+        places = {(a.key, a.node_id) for a in assigned if a.workload in names}
+        for name in names:  # and those that were retracted from a node that did not hear of it
+            _, seen = self._c.state.copies(name)
+            places |= {(key, node_id) for node_id, key in seen}
+        found = [(key, node) for key, i in places if (node := self._c.state.node(i)) is not None]
+        for key, node in sorted(found, key=lambda place: (place[0], place[1].name)):
+            if self._c.state.status(node.id).state is not NodeState.READY:
+                yield f"{key} on {node.name}: its node is away; it stops there when it is back"
 
     async def roll_back_workload(
         self, message: wire.RollBackWorkloadRequest

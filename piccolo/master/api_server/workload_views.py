@@ -40,7 +40,7 @@ class WorkloadViews:
             )
         return found
 
-    def workload(self, declared: Declared) -> wire.Workload:
+    def workload(self, declared: Declared, *, instances: bool = True) -> wire.Workload:
         state, workload = self._c.state, declared.workload
         assigned, seen = state.copies(workload.name)
         node_ids = {a.node_id for a in assigned} | {node_id for node_id, _ in seen}
@@ -62,7 +62,7 @@ class WorkloadViews:
             settled=found.settled,
             failed=found.failed,
             images=list(dict.fromkeys(c.image for c in workload.containers)),
-            instances=list(self._instances(assigned, seen, names)),
+            instances=list(self._instances(assigned, seen, names)) if instances else [],
             created_at=declared.created_at,
             changed_at=declared.changed_at,
             labels=dict(workload.labels),
@@ -123,6 +123,12 @@ class WorkloadViews:
             if self.selected(selector, w)
             and (not node_id or any(i.node_id == node_id for i in w.instances))
         ]
+
+    def in_trouble(self) -> list[wire.Workload]:
+        """Those that have settled, but not as asked: without their instances."""
+        declared = self._c.state.declared().values()
+        found = (self.workload(d, instances=False) for d in declared)
+        return [workload for workload in found if workload.failed]
 
     # ---- one of them ----
 

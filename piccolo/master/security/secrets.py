@@ -34,6 +34,9 @@ class Secrets:
         """In the order of their names."""
         return sorted(self._state.group(keys.SECRET).values(), key=lambda s: s.name)
 
+    def get(self, name: str) -> Secret | None:
+        return self._state.get(keys.secret(name), Secret)
+
     def revision(self, name: str) -> int:
         return self._state.revision_of(keys.secret(name))
 

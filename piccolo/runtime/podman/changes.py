@@ -84,8 +84,10 @@ class PodmanChanges:
     # ---- containers ----
 
     async def create(self, request: ContainerRequest) -> str:
-        if paths := host_paths.needed(request):
-            await asyncio.to_thread(host_paths.prepare, paths)
+        paths = host_paths.needed(request)
+        devices = [device.source for device in request.container.devices]
+        if paths or devices:
+            await asyncio.to_thread(host_paths.prepare, paths, devices)
         for name in libpod_spec.scratch_volumes(request):
             await self._create_volume(name, request.labels)
         spec = libpod_spec.container(request)

@@ -6,8 +6,9 @@ Podman would find out too, for some of them, in words that nobody understands. F
 
 from __future__ import annotations
 
+import os
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from piccolo.core.workloads.containers import HostPathType, MountKind
@@ -25,18 +26,22 @@ _KINDS: dict[HostPathType, tuple[str, Callable[[int], bool]]] = {
 
 
 def needed(request: ContainerRequest) -> list[tuple[str, HostPathType]]:
-    """The paths of the node that have to be there."""
-    asked = request.container
-    mounts = [(m.source, m.host_type) for m in asked.mounts if m.kind is MountKind.HOST]
-    binds = [(bind.source, HostPathType.ANY) for bind in request.binds]
-    return [*mounts, *binds, *((device.source, HostPathType.ANY) for device in asked.devices)]
+    """The paths of the node that are mounted."""
+    mounts = [(m.source, m.host_type) for m in request.container.mounts if m.kind is MountKind.HOST]
+    return [*mounts, *((bind.source, HostPathType.ANY) for bind in request.binds)]
 
 
-def prepare(paths: list[tuple[str, HostPathType]]) -> None:
+def prepare(paths: Sequence[tuple[str, HostPathType]], devices: Sequence[str] = ()) -> None:
     """Create what is to be created. Raises `Refused` for what is not as it has to be.
 
     Blocks as long as a file system does: not for the loop of events.
     """
+    for device in devices:
+        if not os.path.exists(device):
+            raise Refused(
+                Refusal.MOUNT_MISSING,
+                f"device {device} is not there; connect it to this node, or load its driver",
+            )
     for path, kind in paths:
         try:
             _prepare(Path(path), kind)

@@ -59,7 +59,14 @@ async def exec(
 
 async def tail(http: HttpClient, api: str, id: str, lines: int) -> Lines:
     """See `Runtime.tail`."""
+    answer = await http.request("GET", f"{api}/containers/{id}/json")
+    if libpod.is_gone(answer.status, answer.body):
+        return []
+    if answer.status != 200:
+        raise refused(f"container {id[:12]}", libpod.complaint(answer.body))
     query = {"stdout": "true", "stderr": "true", "tail": str(lines)}
+    if (began := _began(libpod_answers.spec_path(answer.body))) is not None:
+        query["since"] = f"{began:.6f}"  # one log has all runs of the container
     frames, last = Frames(), LastLines(lines)
     async with http.stream(f"{api}/containers/{id}/logs", query) as stream:
         if stream.status != 200:
@@ -77,6 +84,17 @@ async def tail(http: HttpClient, api: str, id: str, lines: int) -> Lines:
                 " it hangs or is overloaded; if that lasts, restart it"
             ) from error
     return last.take()
+
+
+def _began(spec: str) -> float | None:
+    """When the last run began, in seconds since 1970; None: nobody knows.
+
+    Podman's own `StartedAt` comes too late: a program may have written lines and ended by then.
+    """
+    try:
+        return Path(spec).stat().st_mtime if spec else None
+    except OSError:
+        return None
 
 
 async def _output(http: HttpClient, path: str, id: str) -> str:

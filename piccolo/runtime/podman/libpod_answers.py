@@ -68,6 +68,13 @@ def inspection(body: bytes | bytearray) -> Inspection:
     return Inspection(detail, labels_of(object_of(row, "Config")), mode)
 
 
+def spec_path(body: bytes | bytearray) -> str:
+    """The file that Podman writes anew whenever it starts the container, from
+    `/containers/{id}/json`; empty: it was never started."""
+    what = "the inspection of a container"
+    return text_of(as_object(parse(body, what), what), "OCIConfigPath")
+
+
 def _address(settings: Object) -> str:
     """IPv4 where there is one, of the first of its networks."""
     networks = [as_object(n, "Networks") for n in object_of(settings, "Networks").values()]

@@ -19,7 +19,7 @@ _ADVICE = {
     Refusal.COMMAND_MISSING: "look at the command, and what the image has: podman run --rm -it"
     " IMAGE sh",
     Refusal.NAME_TAKEN: "remove or rename what has the name on this node",
-    Refusal.REFUSED: "see what Podman says; it is tried again",
+    Refusal.REFUSED: "see what Podman says",
 }
 
 # The first that is found says the reason.

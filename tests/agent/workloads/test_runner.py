@@ -221,6 +221,34 @@ async def test_an_end_is_told_with_its_last_lines(tmp_path: Path) -> None:
 
 
 @virtual_time
+async def test_the_last_lines_are_read_before_the_next_run_writes_others(tmp_path: Path) -> None:
+    world = World(tmp_path, instance())
+    world.runtime.scripts[MAIN] = Script(exit_code=3, after=1.0, lines=("oh no",))
+    world.runtime.delays["tail"] = 0.5
+    async with world.agent():
+        await world.shows(Phase.RUNNING)
+        world.runtime.scripts[MAIN] = Script(lines=("all is well",))
+        await asyncio.sleep(1.2)
+        assert world.verbs.count("start") == 1
+        await asyncio.sleep(1)
+        assert world.told[1][1].endswith("last lines:\noh no")
+        assert world.verbs.count("start") == 2
+
+
+@virtual_time
+async def test_a_log_that_cannot_be_read_delays_a_restart_a_little(tmp_path: Path) -> None:
+    world = World(tmp_path, instance())
+    world.runtime.scripts[MAIN] = Script(exit_code=3, after=1.0, lines=("oh no",))
+    world.runtime.delays["tail"] = 1000.0
+    async with world.agent():
+        await world.shows(Phase.RUNNING)
+        world.runtime.scripts.clear()
+        await asyncio.sleep(7)
+        assert world.verbs.count("start") == 2
+        assert world.told[1][1] == "container main ended with exit code 3; started again now"
+
+
+@virtual_time
 async def test_a_job_is_run_once_even_over_a_power_cut(tmp_path: Path) -> None:
     asked = instance(restart=Restart(RestartPolicy.NEVER))
     world = World(tmp_path, asked)
@@ -274,7 +302,7 @@ async def test_another_version_replaces_it(tmp_path: Path) -> None:
 
 @virtual_time
 async def test_a_hanging_probe_fails_and_the_container_is_restarted(tmp_path: Path) -> None:
-    probe = Probe(exec=ExecCheck(("check",)), interval=2.0, failures=2)
+    probe = Probe(exec=ExecCheck(("check",)), interval=2.0, timeout=1.0, failures=2)
     world = World(tmp_path, instance(Container("main", "image", probes=Probes(liveness=probe))))
     world.runtime.commands["check"] = Command(takes=3600.0)
     async with world.agent():
@@ -308,7 +336,10 @@ async def test_what_the_runtime_refuses_is_the_status(tmp_path: Path) -> None:
     world.runtime.fail("start", Refused(Refusal.PORT_TAKEN, "port 80 is in use"), times=3)
     async with world.agent():
         status = await world.shows(Phase.ERROR)
-        assert (status.reason, status.message) == ("PortTaken", "port 80 is in use")
+        assert (status.reason, status.message) == (
+            "PortTaken",
+            "port 80 is in use; tried again within a minute",
+        )
         await world.shows(Phase.RUNNING, within=10)
         assert [reason for reason, _ in world.told] == ["PortTaken", "Started"]
 
@@ -336,6 +367,11 @@ async def test_away_at_the_first_start_it_begins_when_it_is_back(tmp_path: Path)
         world.runtime.go_away()
         await asyncio.sleep(100)
         assert {status.phase for status in world.statuses} <= {Phase.WAITING}
+        last = world.statuses[-1]
+        assert (last.reason, last.message) == (
+            "RuntimeUnavailable",
+            "there is no socket; start Podman",
+        )
         world.runtime.come_back()
         await world.shows(Phase.RUNNING, within=20)
 

@@ -283,6 +283,23 @@ async def test_a_runtime_that_goes_and_comes_back_costs_nothing(tmp_path: Path) 
         assert n.runtime.journal == before
 
 
+@virtual_time
+async def test_what_is_asked_for_while_the_runtime_is_away_says_so(tmp_path: Path) -> None:
+    async with node(tmp_path) as n:
+        await n.ask(everything(WEB))
+        await eventually(lambda: n.phases == {"web.0": "Running"})
+        before = n.statuses["web.0"]
+        n.runtime.go_away("there is no socket: start Podman")
+        await n.ask(everything(WEB, DB))
+        await eventually(lambda: n.statuses["db.0"].reason == "RuntimeUnavailable", 1)
+        assert n.statuses["db.0"].message == "there is no socket: start Podman"
+        assert n.phases["db.0"] == "Waiting"
+        assert n.statuses["web.0"] == before
+        n.runtime.come_back()
+        await eventually(lambda: n.phases == {"web.0": "Running", "db.0": "Running"})
+        assert n.statuses["db.0"].reason == ""
+
+
 # ---- few at a time ----
 
 

@@ -112,9 +112,9 @@ def test_everything_at_once() -> None:
         resources=Resources(1.0, 64 << 20, 0, 0.25, 64 << 20),
         security=Security("1000:10", read_only_root=True, add=("NET_RAW",)),
         probes=Probes(
-            liveness=Probe(http=HttpCheck(80, "/h"), interval=5.0),
-            readiness=Probe(tcp=TcpCheck(80), delay=3.0),
-            startup=Probe(exec=ExecCheck(("true",)), failures=30),
+            liveness=Probe(http=HttpCheck(80, "/h"), interval=5.0, timeout=1.0),
+            readiness=Probe(tcp=TcpCheck(80), delay=3.0, timeout=1.0),
+            startup=Probe(exec=ExecCheck(("true",)), failures=30, timeout=1.0),
         ),
         stop_signal="SIGINT",
     )

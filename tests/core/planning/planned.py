@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from piccolo.core.planning.planner import Candidate, Plan, Verb, applied, plan
+from piccolo.core.planning.rollout import UNPROBED_READY
 from piccolo.core.workloads.containers import Container, Port, Resources
 from piccolo.core.workloads.declared import Assignment, Declared
 from piccolo.core.workloads.instances import InstanceStatus, Phase, spec_hash
@@ -104,7 +105,8 @@ class Cluster:
     def obey(self, *names: str, **fields: Any) -> None:
         """The agents of the ready nodes, or of these, have done as they were told.
 
-        Beside the defaults, a running container that is well, statuses get `fields`.
+        Beside the defaults, a running container that has been well for as long as it must without
+        a probe, statuses get `fields`.
         """
         ids = {n.node_id for n in self.nodes if n.ready and (not names or n.name in names)}
         self.seen = {place: s for place, s in self.seen.items() if place[0] not in ids}
@@ -114,6 +116,7 @@ class Cluster:
                     a.workload, a.index, a.generation, Phase.RUNNING, ready=True
                 )
                 self.seen[a.node_id, a.key] = replace(status, hash=self.hash(a), **fields)
+                self.ready_for.setdefault((a.node_id, a.key), UNPROBED_READY)
 
     def hash(self, a: Assignment) -> str:
         return f"{self.hashes[a.workload, a.generation]}-0-{a.restarts}"

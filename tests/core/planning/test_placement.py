@@ -166,12 +166,18 @@ def test_reasons_are_put_together_and_shortened() -> None:
     for i in range(6, 10):
         places.take(f"id-{i}", f"o{i}.0", f"o{i}", port(80))
     assert places.refusals("w.0", port(80), Placement()) == (
-        "n0, n1, n2 and 2 more: has its port 80/tcp taken by old.0; n5: is not ready;"
+        "n0, n1, n2 and 2 more: have their port 80/tcp taken by old.0; n5: is not ready;"
         " n6: has its port 80/tcp taken by o6.0; n7: has its port 80/tcp taken by o7.0; and 2 more"
     )
     some = Placement(nodes=("n1", "zz", "n5"))
     assert places.refusals("w.0", port(80), some) == (
-        "zz: is no node of the cluster; n1: has its port 80/tcp taken by old.0; n5: is not ready"
+        '"zz" is no node of the cluster; n1: has its port 80/tcp taken by old.0; n5: is not ready'
     )
+    nowhere = Placement(nodes=("zz", "yy"))
+    assert places.refusals("w.0", Needs(), nowhere) == '"zz", "yy" are no nodes of the cluster'
+    labelled = Placement(labels={"zone": "front"}, nodes=("n0", "n1"))
+    assert places.refusals("w.0", Needs(), labelled) == "n0, n1: have no label zone"
+    two = [replace(nodes[5], name=name) for name in ("a", "b")]
+    assert places.refusals("w.0", Needs(), Placement(), two) == "a, b: are not ready"
     assert places.refusals("w.0", port(81), Placement(nodes=("n1",))) == ""
     assert places.refusals("w.0", Needs(), Placement(), [nodes[5]]) == "n5: is not ready"

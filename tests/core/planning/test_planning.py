@@ -11,11 +11,15 @@ import pytest
 
 from piccolo.core.model import Resources
 from piccolo.core.planning.planner import Step, Verb, applied, plan
+from piccolo.core.planning.rollout import UNPROBED_READY, must_last
 from piccolo.core.planning.steps import merged
+from piccolo.core.workloads.containers import Container, Probe, Probes, TcpCheck
 from piccolo.core.workloads.declared import Assignment
 from piccolo.core.workloads.instances import Phase
 from piccolo.core.workloads.workload import Placement, Update, UpdateStrategy, Workload
 from tests.core.planning.planned import RECREATE, Cluster, cluster, node, workload
+
+PROBE = Probe(tcp=TcpCheck(80))
 
 # ---- starting ----
 
@@ -63,7 +67,7 @@ def test_without_a_node_there_is_a_reason() -> None:
     }
     c.declare(workload("db", placement=Placement(nodes=("a", "nope"))))
     assert c.act().unplaced["db"] == (
-        "no node for 1 of 1: nope: is no node of the cluster; a: is not ready"
+        'no node for 1 of 1: "nope" is no node of the cluster; a: is not ready'
     )
 
 
@@ -141,7 +145,7 @@ def test_one_on_each_node_says_which_it_is_not_on() -> None:
     assert c.act().unplaced == {"web": "not on all nodes: b: has its port 80/tcp taken by other.0"}
     assert c.nodes_of() == ["a"]
     c.declare(workload("named", one_per_node=True, placement=Placement(nodes=("a", "x"))))
-    assert c.act().unplaced["named"] == "not on all nodes: x: is no node of the cluster"
+    assert c.act().unplaced["named"] == 'not on all nodes: "x" is no node of the cluster'
     c.obey()
     assert c.act().unplaced["named"], "also when nothing is to be done"
 
@@ -182,7 +186,7 @@ def test_a_node_that_left_the_cluster_keeps_nothing() -> None:
     c.nodes = c.nodes[1:]
     found = c.act()
     assert [c.text(s) for s in found.steps] == ["stop db.0 a", "stop web.0 a", "start web.0 b"]
-    assert found.unplaced == {"db": "no node for 1 of 1: a: is no node of the cluster"}
+    assert found.unplaced == {"db": 'no node for 1 of 1: "a" is no node of the cluster'}
 
 
 def test_a_node_that_is_too_full_now_keeps_what_it_has() -> None:
@@ -297,6 +301,7 @@ def test_a_single_copy_is_replaced_on_its_node() -> None:
         c = cluster("a", "b")
         c.declare(workload(update=update))
         c.settle()
+        c.ready_for = {}
         c.declare(workload(image="i:2", update=update))
         (step,) = c.act().steps
         assert (step.verb, step.node_id, step.generation) == (Verb.REPLACE, "id-a", 2)
@@ -349,7 +354,7 @@ def test_after_a_restart_of_the_master_nothing_is_taken_down_unheard() -> None:
     c.declare(workload(image="i:2", replicas=4, update=update))
     known, c.seen = c.seen, {}
     assert c.act().steps == (), "not heard of anybody"
-    c.seen = known
+    c.seen, c.ready_for = known, {}
     found = c.act()
     assert (found.steps, found.wake_after) == ((), 30.0), "not known for how long they are well"
     c.ready_for = dict.fromkeys(c.seen, 29.0)
@@ -376,6 +381,61 @@ def test_each_new_copy_must_last() -> None:
     c.ready_for = dict.fromkeys(c.seen, 100.0)
     c.settle()
     assert c.act().wake_after is None, "there is nothing to wake for"
+
+
+@pytest.mark.parametrize(
+    ("probes", "min_ready", "pause"),
+    [
+        (Probes(), 0.0, UNPROBED_READY),
+        (Probes(liveness=PROBE), 0.0, UNPROBED_READY),
+        (Probes(), 9.0, 9.0),
+        (Probes(readiness=PROBE), 0.0, None),
+        (Probes(startup=PROBE), 0.0, None),
+        (Probes(readiness=PROBE), 9.0, 9.0),
+    ],
+)
+def test_what_no_probe_vouches_for_must_run_for_a_while(
+    probes: Probes, min_ready: float, pause: float | None
+) -> None:
+    def version(image: str) -> Workload:
+        made = workload(image=image, replicas=2, update=Update(min_ready=min_ready))
+        return replace(made, containers=(replace(made.containers[0], probes=probes),))
+
+    c = cluster("a")
+    c.declare(version("i:1"))
+    assert c.act().wake_after is None, "a first start is not slowed"
+    c.obey()
+    c.ready_for = dict.fromkeys(c.seen, 60.0)
+    c.declare(version("i:2"))
+    assert [c.text(s) for s in c.act().steps] == ["replace web.0 a"]
+    c.obey()
+    c.ready_for["id-a", "web.0"] = 0.0
+    found = c.act()
+    assert [c.text(s) for s in found.steps] == ([] if pause else ["replace web.1 a"])
+    assert found.wake_after == pause
+
+
+def test_a_version_that_ends_at_once_takes_one_copy_down() -> None:
+    c = cluster("a")
+    c.declare(workload(replicas=3))
+    c.settle()
+    c.declare(workload(image="bad", replicas=3))
+    c.act()
+    for _ in range(5):
+        c.obey()
+        c.ready_for["id-a", "web.0"] = 0.3
+        assert c.act().steps == ()
+        c.status("web", 0, phase=Phase.BACK_OFF, ready=False)
+        assert c.act().steps == ()
+    assert Counter(a.generation for a in c.assignments) == {1: 2, 2: 1}
+
+
+def test_a_container_beside_it_must_run_for_a_while_too() -> None:
+    made = workload()
+    probed = replace(made.containers[0], probes=Probes(readiness=PROBE))
+    assert must_last(replace(made, containers=(probed,))) == 0.0
+    both = replace(made, containers=(probed, Container("beside", "i:1")))
+    assert must_last(both) == UNPROBED_READY
 
 
 def test_what_has_ended_well_counts() -> None:
@@ -409,6 +469,9 @@ def test_what_leaves_the_containers_alone_is_done_at_once() -> None:
         c.declare(workload(replicas=3, update=update))
         c.settle()
         c.declare(workload(replicas=5, stop_grace=1.0, update=update))
+        assert {s.reason for s in c.ask().steps if s.verb is Verb.REPLACE} == {
+            "generation 1 → 2, its containers stay"
+        }
         (story,) = c.settle()
         assert Counter(text.split()[0] for text in story) == {"replace": 3, "start": 2}
 

@@ -77,6 +77,7 @@ def test_all_is_well() -> None:
         (of(Phase.RUNNING), State.DEGRADED, False, False, "NotReady"),
         (of(Phase.BACK_OFF), State.DEGRADED, False, False, "BackOff"),
         (of(Phase.STOPPING), State.DEGRADED, False, False, "Stopping"),
+        (of(Phase.STOPPING, reason="Replaced"), State.UPDATING, False, False, "Replaced"),
         (of(Phase.CRASH_LOOP), State.DEGRADED, True, True, "CrashLoop"),
         (of(Phase.ERROR, reason="PortTaken"), State.DEGRADED, True, True, "PortTaken"),
         (of(Phase.FAILED), State.DEGRADED, True, True, "Failed"),
@@ -101,6 +102,12 @@ def test_one_of_two(
         (of(Phase.FAILED), State.FAILED, True, True),
         (of(Phase.COMPLETED), State.COMPLETED, True, False),
         (of(Phase.BACK_OFF), State.DEGRADED, False, False),
+        (of(Phase.STOPPING), State.DEGRADED, False, False),
+        (of(Phase.STOPPING, reason="Replaced"), State.UPDATING, False, False),
+        (of(Phase.RUNNING, restarts=0), State.STARTING, False, False),
+        (of(Phase.RUNNING, restarts=0, reason="NotReady"), State.STARTING, False, False),
+        (of(Phase.RUNNING, restarts=0, reason="Unhealthy"), State.DEGRADED, False, False),
+        (of(Phase.RUNNING, restarts=1), State.DEGRADED, False, False),
         (of(Phase.WAITING), State.WAITING, False, False),
         (None, State.STARTING, False, False),
     ],
@@ -118,7 +125,12 @@ def test_the_worst_is_told_and_how_many_there_are() -> None:
     )
     assert found.state is State.ERROR
     assert found.message == "web.1 on b: no such image (and 1 more)"
-    assert two(WELL, of(Phase.FAILED)).message == "web.1 on b: Failed"
+    for said in ("", "Failed"):
+        found = two(WELL, of(Phase.FAILED, message=said))
+        assert found.message == "web.1 on b", "the reason says that much"
+    assert two(WELL, of(Phase.FAILED, reason="Ended")).message == "web.1 on b: Ended"
+    both = two(of(Phase.WAITING), of(Phase.WAITING, message="for db"))
+    assert both.message == "web.0 on a (and 1 more)"
 
 
 def test_while_others_are_on_their_way_it_is_not_settled() -> None:
@@ -141,7 +153,15 @@ def test_without_a_node() -> None:
     assert brief(starting) == (State.PENDING, False, False), "the other one may still come"
 
 
+def test_copies_none_of_which_has_been_well_are_starting() -> None:
+    unready = of(Phase.RUNNING, restarts=0)
+    assert two(unready, unready).state is State.STARTING
+    assert two(unready, WELL).state is State.DEGRADED
+    assert two(unready, of(Phase.BACK_OFF)).state is State.DEGRADED
+
+
 def test_a_copy_that_will_get_a_node_soon() -> None:
+    assert roll(WEB, (), {}).message == "it is about to get a node"
     assert brief(roll(WEB, (at("a"),), {"a 0": WELL})) == (State.PENDING, False, False)
     elsewhere = roll(WEB, (at("a"),), {"a 0": WELL, "b 1": BEFORE})
     assert brief(elsewhere) == (State.UPDATING, False, False)
@@ -240,7 +260,7 @@ def test_held() -> None:
         State.HELD,
         True,
         False,
-        "no action has launched it",
+        "no action has launched it, or one has terminated it",
     )
     assert brief(roll(held, BOTH, {})) == (State.STOPPING, False, False)
     stopping = roll(held, (), {"a 0": WELL, "b 1": WELL})

@@ -279,7 +279,7 @@ class Simulation:
         elif isinstance(action, Save):
             self.feed(Refused(action, "DiskFull", "no space left"))
         else:
-            self.feed(Away(action))
+            self.feed(Away(action, "away"))
 
     def check(self) -> None:
         """What holds at any moment."""

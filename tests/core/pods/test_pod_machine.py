@@ -5,11 +5,14 @@ from __future__ import annotations
 import pytest
 
 from piccolo.core.pods.steps import (
+    Answered,
     Away,
     Blocked,
     Create,
+    CreatePod,
     EnsureImage,
     Held,
+    Look,
     Observed,
     Refused,
     Remove,
@@ -389,6 +392,7 @@ def test_what_is_refused_is_tried_again_after_pauses_and_told_once() -> None:
     simulation.after(600.0)
     status = simulation.status
     assert (status.phase, status.reason) == (Phase.ERROR, "PortTaken")
+    assert status.message == "port 80 is in use; tried again within a minute"
     assert 12 < refused < 20
     assert simulation.reasons == ["PortTaken"]
     simulation.refuse = lambda action: None
@@ -399,7 +403,7 @@ def test_what_is_refused_is_tried_again_after_pauses_and_told_once() -> None:
 def test_a_runtime_that_is_away_is_no_crash() -> None:
     simulation = running()
     seen = len(simulation.statuses)
-    simulation.refuse = lambda action: Away(action)
+    simulation.refuse = lambda action: Away(action, "away")
     simulation.runtime.end("main", 1)
     simulation.after(300.0)
     assert simulation.statuses[seen:] == []
@@ -408,6 +412,29 @@ def test_a_runtime_that_is_away_is_no_crash() -> None:
     simulation.settle()
     simulation.after(20.0)
     assert simulation.shows(Phase.RUNNING)
+    assert simulation.reasons == ["Started"]
+
+
+@pytest.mark.parametrize("last", [Look, EnsureImage, CreatePod, Create, Start])
+def test_what_is_new_says_that_the_runtime_is_away(last: type[Answered]) -> None:
+    """`last`: what it is asked first that it does not answer any more."""
+    simulation = Simulation(instance("a", "b"))
+    away = False
+
+    def refuse(action: Answered) -> Away | None:
+        nonlocal away
+        away = away or isinstance(action, last)
+        return Away(action, "there is no socket; start Podman") if away else None
+
+    simulation.refuse = refuse
+    simulation.after(300.0)
+    status = simulation.status
+    assert (status.phase, status.reason) == (Phase.WAITING, "RuntimeUnavailable")
+    assert status.message == "there is no socket; start Podman"
+    simulation.refuse = lambda action: None
+    simulation.after(15.0)
+    status = simulation.status
+    assert (status.phase, status.reason, status.message) == (Phase.RUNNING, "", "")
     assert simulation.reasons == ["Started"]
 
 

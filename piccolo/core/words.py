@@ -6,7 +6,7 @@ terminal can print.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 _LONGEST = 60
 
@@ -62,3 +62,9 @@ def choices(options: Iterable[str]) -> str:
     """`a, b or c`."""
     *others, last = options
     return f"{', '.join(others)} or {last}" if others else last
+
+
+def some(names: Sequence[str], most: int) -> str:
+    """The first `most` of them, and how many more there are: `a, b, c and 4 more`."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more

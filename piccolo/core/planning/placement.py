@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from piccolo.core import words
 from piccolo.core.model import NodeRole, NodeType, Resources
 from piccolo.core.workloads.containers import Protocol
 from piccolo.core.workloads.workload import NetworkMode, Placement, Workload
@@ -231,21 +232,16 @@ def _unknown(names: Sequence[str]) -> str:
         return ""
     what = "is no node" if len(names) == 1 else "are no nodes"
     quoted = [f'"{name}"' for name in names]
-    return f"{_listed(quoted)} {what} of the cluster"
+    return f"{words.some(quoted, _NAMES)} {what} of the cluster"
 
 
 def _in_short(reasons: Mapping[str, Sequence[str]]) -> str:
     parts: list[str] = []
     for why, names in list(reasons.items())[:_REASONS]:
-        parts.append(f"{_listed(names)}: {why if len(names) == 1 else _plural(why)}")
+        parts.append(f"{words.some(names, _NAMES)}: {why if len(names) == 1 else _plural(why)}")
     if left := sum(len(names) for names in list(reasons.values())[_REASONS:]):
         parts.append(f"and {left} more")
     return "; ".join(parts)
-
-
-def _listed(names: Sequence[str]) -> str:
-    more = f" and {len(names) - _NAMES} more" if len(names) > _NAMES else ""
-    return ", ".join(names[:_NAMES]) + more
 
 
 def _plural(why: str) -> str:

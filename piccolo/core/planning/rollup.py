@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
+from piccolo.core import words
 from piccolo.core.planning.copies import Seen, is_outdated, is_well, status_of, tells_of
 from piccolo.core.workloads.declared import Assignment, Declared
 from piccolo.core.workloads.instances import InstanceStatus, Phase
@@ -130,9 +131,9 @@ def _going(declared: Declared, copies: Sequence[_Copy], leaving: Places, cut_off
     state = State.STOPPING if declared.deleting_since or not settled else State.HELD
     there = [*map(str, copies), *(f"{key} on {node}" for key, node in leaving)]
     if there:
-        message = f"still there: {_listed(there)}"
+        message = f"still there: {words.some(there, _NAMES)}"
     elif cut_off:
-        nodes = _listed(sorted({node for _, node in cut_off}))
+        nodes = words.some(sorted({node for _, node in cut_off}), _NAMES)
         message = f"{nodes}: not ready; what is there stops once the node is back"
     else:
         message = "" if declared.deleting_since else _HELD
@@ -205,13 +206,13 @@ class _Staying:
             return State.UPDATING, "", f"{new} of {self._wanted} in generation {generation}"
         if self._leaving:
             there = [f"{key} on {node}" for key, node in self._leaving]
-            return State.UPDATING, "", f"stops {_listed(there)}"
+            return State.UPDATING, "", f"stops {words.some(there, _NAMES)}"
         if self._missing:
             return State.PENDING, "", "it is about to get a node"
         if self._moving:
             return self._on_its_way()
         if self._away:
-            nodes = _listed(sorted({c.node for c in self._away}))
+            nodes = words.some(sorted({c.node for c in self._away}), _NAMES)
             state = State.DEGRADED if self._well else State.PENDING
             return state, "NodeNotReady", f"{nodes}: not ready; what is there is not known"
         if not self._copies:
@@ -278,8 +279,3 @@ def _described(copies: Sequence[_Copy]) -> str:
     said = f": {what}" if what != first.phase else ""  # the state says that much
     more = f" (and {len(copies) - 1} more)" if len(copies) > 1 else ""
     return f"{first}{said}{more}"
-
-
-def _listed(names: Sequence[str]) -> str:
-    more = f" and {len(names) - _NAMES} more" if len(names) > _NAMES else ""
-    return ", ".join(names[:_NAMES]) + more

@@ -7,13 +7,13 @@ Methods raise `InvalidSpec`, `NotFound` or `Conflict`; then the draft is thrown 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 
+from piccolo.core import words
 from piccolo.core.errors import Conflict, InvalidSpec, NotFound
-from piccolo.core.words import suggest
 from piccolo.core.workloads.declared import Declared, Past
 from piccolo.core.workloads.dependencies import dependents_of, find_cycles
 from piccolo.core.workloads.workload import Action, ActionKind, Workload
@@ -85,7 +85,7 @@ class Draft:
             packages = {d.workload.package for d in self._staying()} - {""}
             raise InvalidSpec(
                 f'Scenario {action.name}: there is no Package "{action.package}"'
-                f"{suggest(action.package, packages) or _there_are(packages)}"
+                f"{words.suggest(action.package, packages) or _there_are(packages)}"
             )
         if action.kind is ActionKind.ROLLBACK:
             what = self._roll_back_all(action, members)
@@ -151,7 +151,8 @@ class Draft:
         if dependents := sorted(dependents_of(going, staying)):
             if not cascade:
                 raise Conflict(
-                    f"{_listed(dependents)} would wait for {_listed(going)} for ever: name"
+                    f"{words.some(dependents, _NAMED)} would wait for"
+                    f" {words.some(going, _NAMED)} for ever: name"
                     f" {'it' if len(dependents) == 1 else 'them'} too, or add --cascade"
                 )
             going += dependents
@@ -211,7 +212,7 @@ class Draft:
     def _find(self, name: str) -> Declared:
         found = self.declared.get(name)
         if found is None:
-            near = suggest(name, self.declared) or _there_are(self.declared)
+            near = words.suggest(name, self.declared) or _there_are(self.declared)
             raise NotFound(f'there is no workload "{name}"{near}')
         return found
 
@@ -253,9 +254,4 @@ class Draft:
 
 
 def _there_are(names: Collection[str]) -> str:
-    return f"; there are {_listed(sorted(names))}" if names else "; there are none"
-
-
-def _listed(names: Sequence[str]) -> str:
-    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
-    return ", ".join(names[:_NAMED]) + more
+    return f"; there are {words.some(sorted(names), _NAMED)}" if names else "; there are none"

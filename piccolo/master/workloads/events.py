@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
+from piccolo.core import words
 from piccolo.core.model import Severity
 from piccolo.core.planning.planner import Step, Verb
 from piccolo.core.workloads.declared import Assignment
@@ -57,11 +58,8 @@ class WorkloadEvents:
                 )
 
     def _copies(self, steps: Sequence[Step]) -> str:
-        named = ", ".join(
-            f"{s.assignment.key} on {self._node_name(s.node_id)}" for s in steps[:_FEW]
-        )
-        more = len(steps) - _FEW
-        return f"{named} and {more} more" if more > 0 else named
+        named = [f"{s.assignment.key} on {self._node_name(s.node_id)}" for s in steps]
+        return words.some(named, _FEW)
 
     def _node_name(self, node_id: str) -> str:
         node = self._state.node(node_id)

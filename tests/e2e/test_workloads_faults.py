@@ -23,7 +23,6 @@ from piccolo.core.workloads.instances import (
     LABEL_WORKLOAD,
 )
 from tests.e2e.asking import connected, events
-from tests.e2e.stories import story
 from tests.e2e.storm import CONTAINERS, HOME, shake, versions, wrong_containers
 from tests.e2e.workloads import SLEEP, Cluster, Copy, Document, until, workload
 from tests.lab.clock import FAKETIME, RIGHT, Clock
@@ -224,7 +223,7 @@ def now() -> str:
     return datetime.now(UTC).isoformat(timespec="milliseconds")
 
 
-@story
+@pytest.fixture(scope="module")
 def shaken() -> Told:
     told = Told()
     with Lab(2) as lab:

@@ -8,7 +8,6 @@ import random
 
 import pytest
 
-from tests.e2e.stories import story
 from tests.e2e.storm import WORKLOADS, Findings, master_killed
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(150)]
@@ -17,7 +16,7 @@ KILLS = 4
 SEED = random.randrange(1 << 32)
 
 
-@story
+@pytest.fixture(scope="module")
 def herded() -> Findings:
     return master_killed(KILLS, random.Random(SEED), "sqlite")
 

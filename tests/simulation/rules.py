@@ -1,0 +1,135 @@
+"""What must never happen, looked at whenever a node's runtime is told to do something."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+
+from piccolo.agent.workloads.desired import Everything, Held
+from piccolo.core.model import Container
+from piccolo.core.workloads.instances import (
+    LABEL_CONTAINER,
+    LABEL_HASH,
+    LABEL_INSTANCE,
+    LABEL_NODE,
+    LABEL_WORKLOAD,
+)
+from piccolo.core.workloads.workload import Dependency, DependencyCondition, RestartPolicy
+from piccolo.runtime.base import ContainerRequest
+from tests.simulation.clocks import now
+from tests.simulation.node import Node
+
+UNDER_WAY = 5.0  # s that what was asked of the runtime may take, however things change meanwhile
+
+_Place = tuple[str, str]  # a node's id and an instance's key
+
+
+class Broken(AssertionError):
+    """Something happened that must never happen, or did not happen in time."""
+
+
+class Rules:
+    def __init__(self, note: Callable[[str], None]) -> None:
+        self.broken: list[str] = []
+        self._note = note
+        self._wanted: dict[str, dict[str, Held]] = {}  # by node and key
+        self._outdated: dict[tuple[_Place, str], float] = {}  # since when, by hash
+        self._needs: dict[_Place, float] = {}  # since when, where containers outlived a change
+        self._lives: Counter[_Place] = Counter()
+        self._starts: Counter[tuple[_Place, int, str]] = Counter()
+        self._ran: set[str] = set()  # workloads
+        self._completed: set[str] = set()
+
+    def failed(self, text: str) -> None:
+        self._note(f"BROKEN: {text}")
+        self.broken.append(text)
+
+    # ---- what an agent has taken over ----
+
+    def desired(self, node: Node, wanted: Everything) -> None:
+        """It holds this now, on its disk."""
+        before = self._wanted.get(node.id, {})
+        for key in before.keys() | wanted.keys():
+            old, new = _hash(before.get(key)), _hash(wanted.get(key))
+            if old != new:
+                place = node.id, key
+                self._lives[place] += 1
+                self._outdated[place, old] = now()
+                self._outdated.pop((place, new), None)
+                self._needs.pop(place, None)
+            elif _dependencies(before.get(key)) != _dependencies(wanted.get(key)):
+                self._needs[node.id, key] = now()
+        self._wanted[node.id] = dict(wanted)
+
+    def _check_wanted(self, node: Node, key: str, hash_: str, what: str) -> None:
+        held = self._wanted.get(node.id, {}).get(key)
+        if _hash(held) == hash_:
+            return
+        since = self._outdated.get(((node.id, key), hash_))
+        if since is None:
+            self.failed(f"{node.name} {what} {key} {hash_}, which it was never told to run")
+        elif now() - since > UNDER_WAY:
+            age = now() - since
+            self.failed(f"{node.name} {what} {key} {hash_}, outdated there for {age:.1f} s")
+
+    # ---- what its runtime is told ----
+
+    def created(self, node: Node, request: ContainerRequest) -> None:
+        labels = request.labels
+        if labels[LABEL_NODE] != node.id:
+            self.failed(f"{node.name} creates a container of another node: {request.name}")
+        self._check_wanted(node, labels[LABEL_INSTANCE], labels[LABEL_HASH], "creates")
+
+    def started(self, node: Node, container: Container) -> None:
+        labels = container.labels
+        if labels.get(LABEL_NODE) != node.id:
+            return  # by hand
+        key, hash_, name = labels[LABEL_INSTANCE], labels[LABEL_HASH], labels[LABEL_CONTAINER]
+        self._check_wanted(node, key, hash_, "starts")
+        self._check_alone(node, container)
+        self._ran.add(labels[LABEL_WORKLOAD])
+        held = self._wanted.get(node.id, {}).get(key)
+        if held is None or held.instance is None or held.instance.hash != hash_:
+            return
+        workload, place = held.instance.workload, (node.id, key)
+        life = place, self._lives[place], name
+        self._starts[life] += 1
+        main = name in {c.name for c in workload.containers}
+        if workload.restart.policy is RestartPolicy.NEVER and main and self._starts[life] > 1:
+            self.failed(f"{node.name} runs {key} {name} {hash_} a second time, with policy Never")
+        if now() - self._needs.get(place, -UNDER_WAY) < UNDER_WAY:
+            return  # it may have been on its way before it depended on anything
+        for needed in workload.depends_on:
+            held_once = self._ran
+            if needed.condition is DependencyCondition.COMPLETED:
+                held_once = self._completed
+            if needed.workload not in held_once:
+                self.failed(
+                    f"{node.name} starts {key}, but {needed.workload} was never {needed.condition}"
+                )
+
+    def _check_alone(self, node: Node, container: Container) -> None:
+        labels = container.labels
+        for other in node.runtime.ours():
+            same = other.labels[LABEL_INSTANCE] == labels[LABEL_INSTANCE]
+            if other.id == container.id or not same or other.state != "running":
+                continue
+            twice = other.labels[LABEL_CONTAINER] == labels[LABEL_CONTAINER]
+            if twice or other.labels[LABEL_HASH] != labels[LABEL_HASH]:
+                self.failed(f"{node.name} runs {labels[LABEL_INSTANCE]} twice")
+
+    def ended(self, container: Container) -> None:
+        if container.exit_code == 0 and LABEL_WORKLOAD in container.labels:
+            self._completed.add(container.labels[LABEL_WORKLOAD])
+
+    def touched(self, node: Node, verb: str, container: Container) -> None:
+        if container.labels.get(LABEL_NODE) != node.id:
+            self.failed(f"{node.name}: {verb} of a foreign container, {container.name}")
+
+
+def _hash(held: Held | None) -> str:
+    return held.instance.hash if held is not None and held.instance is not None else ""
+
+
+def _dependencies(held: Held | None) -> tuple[Dependency, ...]:
+    return held.instance.workload.depends_on if held is not None and held.instance else ()

@@ -37,7 +37,7 @@ class Clock:
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    monkeypatch.setattr(shutil, "get_terminal_size", lambda: terminal_size((60, 10)))
+    monkeypatch.setattr(shutil, "get_terminal_size", lambda *_, **__: terminal_size((60, 10)))
     return Clock()
 
 

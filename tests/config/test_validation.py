@@ -256,6 +256,7 @@ ANYTHING = st.recursive(
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", [MasterFile, AgentFile, Outer])
 @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(value=ANYTHING | st.dictionaries(KEYS, ANYTHING, max_size=8))
@@ -268,6 +269,7 @@ def test_any_value_gives_a_model_or_invalid_spec(model: type[BaseModel], value: 
     assert all(line.startswith("f.yaml:") and line.isprintable() for line in error.splitlines())
 
 
+@pytest.mark.slow
 def test_very_many_problems_are_found_soon() -> None:
     text = "nodes: [" + "a," * 140_000 + "]"
     began = time.process_time()

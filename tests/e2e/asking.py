@@ -106,7 +106,7 @@ def condition(of: dict[str, Any], kind: str) -> bool | None:
 
 def connected(lab: Lab, *names: str) -> bool:
     found = nodes(lab)
-    return all(found[name]["link"]["connected"] for name in names)
+    return all(found[name]["link"] and found[name]["link"]["connected"] for name in names)
 
 
 def eventually(holds: Callable[[], T], within: float) -> T:

@@ -37,9 +37,9 @@ def _deployed(lab: Lab, network: str, runs: int) -> Iterator[Figure]:
     for number in range(runs + 1):
         name = f"{network}{number}"
         document = _write(lab, [_document(name, network)])
-        applied.append(_took(lambda: lab.piccolo("apply", "-f", document)))  # noqa: B023
+        applied.append(_took(partial(lab.piccolo, "apply", "-f", document)))
         before = _containers(lab)
-        again.append(_took(lambda: lab.piccolo("apply", "-f", document)))  # noqa: B023
+        again.append(_took(partial(lab.piccolo, "apply", "-f", document)))
         if _containers(lab) != before:
             raise LabError("an unchanged document touched a container")
         mode = "podman" if network == "bridge" else network
@@ -68,7 +68,7 @@ def fleet(plan: Plan) -> Iterator[Figure]:
         for _ in range(max(1, plan.runs // 3)):
             names = [f"w{number}" for number in range(FLEET)]
             document = _write(lab, [_document(name, "host") for name in names])
-            applied.append(_took(lambda: lab.piccolo("apply", "-f", document)) / 1000)  # noqa: B023
+            applied.append(_took(partial(lab.piccolo, "apply", "-f", document)) / 1000)
             lab.piccolo("delete", "workload", *names)
             bare.append(_took(partial(_run_bare, lab, names)) / 1000)
             for node in lab.podman.values():

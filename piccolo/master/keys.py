@@ -73,12 +73,21 @@ FORMAT = 1
 
 
 @dataclass(frozen=True, slots=True)
+class Restored:
+    """The store comes from a backup, so agents may hold what is newer than it."""
+
+    backup_at: datetime  # when the backup was made
+    at: datetime  # when it was restored
+
+
+@dataclass(frozen=True, slots=True)
 class MasterRecord:
     """What a master must know of its former lives."""
 
     format: int  # of the store's content
     cluster_id: str
     epoch: int  # how often a master started on this store: the upper half of each generation
+    restored: Restored | None = None  # the last time
 
 
 @dataclass(frozen=True, slots=True)

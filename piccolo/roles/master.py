@@ -10,6 +10,7 @@ import sys
 import uuid
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from piccolo import __version__
@@ -105,7 +106,7 @@ async def _load_state(state: StateManager) -> keys.MasterRecord:
             f"the store was written by a newer PICCOLO (format {record.format}, this one knows"
             f" {keys.FORMAT}); run that version, or start with an empty --data-dir"
         )
-    record = keys.MasterRecord(keys.FORMAT, record.cluster_id, record.epoch + 1)
+    record = replace(record, format=keys.FORMAT, epoch=record.epoch + 1)
     await state.commit({keys.MASTER: record})
     return record
 

@@ -10,7 +10,8 @@ import typer
 from piccolo.cli.options import FilesOption, Output, OutputOption
 
 if TYPE_CHECKING:
-    from piccolo.config.manifests.reading import Finding, Found, Reading
+    from piccolo.config.manifests.finding import Finding, Found
+    from piccolo.config.manifests.reading import Reading
 
 
 def validate(files: FilesOption, output: OutputOption = Output.TABLE) -> None:

@@ -15,13 +15,15 @@ from typing import cast
 
 from pydantic import ValidationError
 
-from piccolo.config.document import MAX_BYTES, Document, Path, load_documents
-from piccolo.config.manifests.base import Report, ignored_in
+from piccolo.config.document import MAX_BYTES, Document, load_documents
+from piccolo.config.manifests.base import ignored_in
+from piccolo.config.manifests.finding import Finding, Found
 from piccolo.config.manifests.json_text import as_yaml
-from piccolo.config.manifests.kinds import Kind, Made, model_of
+from piccolo.config.manifests.kinds import Kind, model_of
 from piccolo.config.manifests.known import Known
 from piccolo.config.manifests.loading import Text
-from piccolo.config.validation import explain, path_text, said
+from piccolo.config.manifests.together import check_together
+from piccolo.config.validation import explain
 from piccolo.core.errors import InvalidSpec
 from piccolo.core.words import printable
 from piccolo.core.workloads.workload import Action, Workload
@@ -32,62 +34,6 @@ MAX_EXPLAINED = 200  # problems of one document
 MAX_PROBLEMS = 200  # shown of all; the rest is counted
 
 _PLACE = re.compile(r":([0-9]+):([0-9]+): ")
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """A problem or notice, with its place; line and column from 1, 0: the source as a whole."""
-
-    source: str
-    line: int
-    column: int
-    message: str
-
-    def __str__(self) -> str:
-        place = f":{self.line}:{self.column}" if self.line else ""
-        return f"{self.source}{place}: {self.message}"
-
-
-@dataclass(slots=True)
-class Found:
-    """One document, as far as it could be understood."""
-
-    document: Document
-    several: bool  # whether its source has more than one
-    kind: str = ""
-    name: str = ""
-    made: Made | None = None
-    report: Report = field(default_factory=Report)
-
-    def __str__(self) -> str:
-        return " ".join(part for part in (self.kind, self.name) if part) or "document"
-
-    @property
-    def label(self) -> str:
-        number = f"document {self.document.number}" if self.several else ""
-        named = f"{self.kind} {self.name}" if self.kind and self.name else self.kind
-        return ", ".join(part for part in (number, named) if part)
-
-    def problem(self, path: Path, message: str) -> None:
-        self.report.problem(path, message)
-
-    @property
-    def problems(self) -> list[Finding]:
-        ordered = sorted(self.report.problems, key=lambda p: self.document.position(p.path))
-        return [self._finding(p.path, said(p, self.document)) for p in ordered]
-
-    @property
-    def notices(self) -> list[Finding]:
-        return [
-            self._finding(path, f"{path_text(path)}: {message}" if path else message)
-            for path, message in sorted(
-                self.report.notices, key=lambda n: self.document.position(n[0])
-            )
-        ]
-
-    def _finding(self, path: Path, message: str) -> Finding:
-        label = f"{self.label}: " if self.label else ""
-        return Finding(self.document.source, *self.document.position(path), label + message)
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,8 +83,6 @@ def read(texts: Iterable[Text], known: Known | None = None) -> Reading:
     What is wrong with them is in the reading. Raises `InvalidSpec` only for what `texts` raises,
     and for too many documents.
     """
-    from piccolo.config.manifests.together import check_together
-
     reading = Reading()
     for source, text in texts:
         try:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
+from piccolo.config.manifests.finding import Found
 from piccolo.config.manifests.known import Known, tell
 from piccolo.config.manifests.pullpiri import ModelInfo, Packed
 from piccolo.core.words import suggest
@@ -18,9 +18,6 @@ from piccolo.core.workloads.workload import (
     RestartPolicy,
     Workload,
 )
-
-if TYPE_CHECKING:
-    from piccolo.config.manifests.reading import Found
 
 _NAME = ("metadata", "name")
 _MAX_GUESSES = 20

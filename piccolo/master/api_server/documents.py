@@ -11,9 +11,10 @@ import asyncio
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
+from piccolo.config.manifests.finding import Finding
 from piccolo.config.manifests.known import Known
 from piccolo.config.manifests.loading import Text
-from piccolo.config.manifests.reading import MAX_PROBLEMS, Finding, Reading, read
+from piccolo.config.manifests.reading import MAX_PROBLEMS, Reading, read
 from piccolo.config.text_file import MAX_BYTES, to_text
 from piccolo.core.errors import InvalidSpec
 from piccolo.core.words import printable

@@ -11,8 +11,9 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from piccolo.config.manifests.finding import Finding
 from piccolo.config.manifests.kinds import INSTEAD, KINDS
-from piccolo.config.manifests.reading import Finding, Manifests, read
+from piccolo.config.manifests.reading import Manifests, read
 from piccolo.core.errors import InvalidSpec
 from tests.config.manifests.documents import (
     deployment,

@@ -1,24 +1,16 @@
-"""Programs killed at random moments while workloads change, for as long as one likes.
+"""Programs killed at random moments while workloads change, and many workloads at once.
 
-    python -m tests.e2e.storm [agent] [master] [fleet] [--rounds N] [--seed N]
-
-Short versions of it are tests. This is the long one: by default 200 kills of an agent between
-making containers and starting them, 100 kills of a master while it takes 200 workloads, on either
-store, and 200 workloads with real containers in one document. Prints a table of figures; ends with
-1 when anything was lost, left over or there twice.
+A few kills of each are tests. Hundreds are the reliability run's: `./dev lab --full kills`.
 """
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import random
-import statistics
-import sys
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from grpclib import GRPCError
@@ -29,37 +21,14 @@ from piccolo.rpc import wire
 from tests.e2e.asking import Stub, ask, connected
 from tests.e2e.workloads import Cluster, Document, shell, text_of, until, workload
 from tests.lab.cluster import Lab, LoopbackLab
+from tests.reliability.findings import Findings
 
-AGENT_KILLS, MASTER_KILLS = 200, 100
 WORKLOADS = 200
 HOME = "node1"
 EACH = 10  # kills of an agent, after which all must be as asked
 SETTLED = 60.0  # s
 PLACED = 30.0  # s until 200 workloads have their nodes, and the nodes know it
 ANSWER = 30.0  # s for one call
-
-
-@dataclass
-class Findings:
-    """What a storm leaves behind. `lost`: everything that must not be, in words."""
-
-    title: str
-    lost: list[str] = field(default_factory=list)
-    counts: dict[str, int] = field(default_factory=dict)
-    seconds: dict[str, list[float]] = field(default_factory=dict)
-
-    def count(self, what: str) -> None:
-        self.counts[what] = self.counts.get(what, 0) + 1
-
-    def took(self, what: str, since: float) -> None:
-        self.seconds.setdefault(what, []).append(time.monotonic() - since)
-
-    def rows(self) -> list[str]:
-        rows = [f"{what:<42} {number:>9}" for what, number in self.counts.items()]
-        for what, seconds in self.seconds.items():
-            middle, most = statistics.median(seconds), max(seconds)
-            rows.append(f"{what:<42} {middle:>7.2f} s   at most {most:.2f} s")
-        return rows + [f"LOST: {text}" for text in self.lost]
 
 
 # ---- an agent ----
@@ -106,7 +75,7 @@ def wrong_containers(cluster: Cluster) -> list[str]:
 
 def agent_killed(rounds: int, chance: random.Random) -> Findings:
     """By kill -9, between making a container and starting it, or at any other moment."""
-    found = Findings(f"{rounds} × kill -9 of an agent at work")
+    found = Findings("kill -9 of an agent at work, with real containers")
     with Lab(1) as lab:
         cluster, podman = Cluster(lab), lab.podman[HOME]
         lab.start_master()
@@ -137,7 +106,7 @@ def agent_killed(rounds: int, chance: random.Random) -> Findings:
         for what in ("ps --all", "pod ls", "volume ls"):
             if left := podman.podman(*what.split(), "--quiet").stdout.split():
                 found.lost.append(f"left behind: {len(left)} by podman {what}")
-        _look_for_tracebacks(lab, found)
+        found.look_for_tracebacks(lab)
     return found
 
 
@@ -192,7 +161,7 @@ def master_killed(
     rounds: int, chance: random.Random, store: Literal["sqlite", "etcd"], size: int = WORKLOADS
 ) -> Findings:
     """By kill -9, at random moments of a call that changes `size` workloads at once."""
-    found = Findings(f"{rounds} × kill -9 of a master on {store} that takes {size} workloads")
+    found = Findings(f"kill -9 of a master on {store} that takes {size} workloads at once")
     herd = Herd(size)
     with LoopbackLab(2, store=store) as lab, ThreadPoolExecutor(1) as client:
         lab.start_master()
@@ -238,7 +207,7 @@ def master_killed(
             acknowledged(lab, operation)
             operation = operation if operation.outcome else herd.next()
         _wait_placed(lab, operation.outcome, found)
-        _look_for_tracebacks(lab, found)
+        found.look_for_tracebacks(lab)
     return found
 
 
@@ -268,7 +237,7 @@ def _wait_placed(lab: Lab, state: State, found: Findings) -> None:
 
 def fleet(size: int) -> Findings:
     """So many workloads with real containers, in one document, on three nodes."""
-    found = Findings(f"{size} workloads in one document, on 3 nodes")
+    found = Findings(f"{size} workloads with real containers in one document, on 3 nodes")
     with Lab(3) as lab:
         cluster = Cluster(lab)
         lab.start_master()
@@ -294,47 +263,5 @@ def fleet(size: int) -> Findings:
                 found.lost.append(f"{len(left)} containers are left on {name}")
         if not connected(lab, *lab.nodes):
             found.lost.append("a node is not connected")
-        _look_for_tracebacks(lab, found)
+        found.look_for_tracebacks(lab)
     return found
-
-
-def _look_for_tracebacks(lab: Lab, found: Findings) -> None:
-    for program in (lab.master_proc, *lab.agents.values()):
-        if program is not None and "Traceback" in program.log.read_text():
-            found.lost.append(f"a traceback in the log of {program.name} on {program.host.name}")
-
-
-def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m tests.e2e.storm", description=__doc__)
-    known = ("agent", "master", "fleet")
-    parser.add_argument("what", nargs="*", metavar="|".join(known), help="by default all")
-    parser.add_argument("--rounds", type=int, metavar="N", help="kills of each kind")
-    parser.add_argument("--seed", type=int, default=random.randrange(1 << 32), metavar="N")
-    arguments = parser.parse_args()
-    if wrong := set(arguments.what) - {*known}:
-        parser.error(f"no storm is called {', '.join(sorted(wrong))}: there are {', '.join(known)}")
-    chance = random.Random(arguments.seed)
-    print(f"seed {arguments.seed}", flush=True)
-    storms: dict[str, list[Callable[[], Findings]]] = {
-        "agent": [lambda: agent_killed(arguments.rounds or AGENT_KILLS, chance)],
-        "master": [
-            lambda: master_killed(arguments.rounds or MASTER_KILLS, chance, "sqlite"),
-            lambda: master_killed(arguments.rounds or MASTER_KILLS, chance, "etcd"),
-        ],
-        "fleet": [lambda: fleet(WORKLOADS)],
-    }
-    lost = 0
-    for what in arguments.what or known:
-        for storm in storms[what]:
-            begun = time.monotonic()
-            found = storm()
-            lost += len(found.lost)
-            print(f"\n{found.title} ({time.monotonic() - begun:.0f} s)", flush=True)
-            for row in found.rows():
-                print(f"  {row}", flush=True)
-    print("\nnothing was lost" if not lost else f"\n{lost} things were lost", flush=True)
-    return 1 if lost else 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,5 +1,5 @@
 """The master is killed while it takes two hundred workloads: acknowledged means kept, and what was
-not acknowledged is there wholly or not at all. The long version is `tests.e2e.storm`.
+not acknowledged is there wholly or not at all. The long version: `./dev lab --full kills`.
 """
 
 from __future__ import annotations
@@ -8,7 +8,8 @@ import random
 
 import pytest
 
-from tests.e2e.storm import WORKLOADS, Findings, master_killed
+from tests.e2e.storm import WORKLOADS, master_killed
+from tests.reliability.findings import Findings
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(150)]
 

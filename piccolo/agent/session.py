@@ -217,6 +217,7 @@ class Session:
             "goodbye": self._on_goodbye,
             "trust": self._renewal.trust,
             "desired": self._workloads.on_desired,
+            "held_query": self._workloads.on_held_query,
             "events_ack": self._workloads.on_events_ack,
         }
 

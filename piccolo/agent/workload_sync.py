@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from piccolo.agent.workloads.desired import Change, Spec
 from piccolo.agent.workloads.journal import Batch
 from piccolo.agent.workloads.service import Workloads
 from piccolo.rpc import convert, wire
 
+_CHUNK = 256_000  # bytes of a message, so that heartbeats come through in between
 _EVENTS_AGAIN = 30.0  # s without an acknowledgement; the master knows what it has already
 
 
@@ -55,6 +56,15 @@ class WorkloadSync:
 
     def _taken_over(self, digest: int, error: str) -> None:
         self._queue(desired_ack=wire.DesiredAck(digest=digest, error=error))
+
+    def on_held_query(self, query: wire.HeldQuery) -> None:
+        self._workloads.tell(frozenset(query.keys), _CHUNK, self._held_specs)
+
+    def _held_specs(self, specs: Sequence[Spec], error: str) -> None:
+        instances = [
+            wire.DesiredInstance(key=s.key, spec=s.spec, secrets=dict(s.secrets)) for s in specs
+        ]
+        self._queue(held_specs=wire.HeldSpecs(instances=instances, error=error))
 
     # ---- what happened ----
 

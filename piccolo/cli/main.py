@@ -17,6 +17,7 @@ from piccolo import __version__
 from piccolo.cli import (
     apply,
     audit,
+    backup,
     ca,
     delete,
     describe,
@@ -26,6 +27,7 @@ from piccolo.cli import (
     history,
     nodes,
     restart,
+    restore,
     secret,
     token,
     top,
@@ -75,6 +77,8 @@ app.add_typer(ca.app, name="ca", cls=Verbs)
 app.command()(doctor.doctor)
 app.add_typer(secret.app, name="secret", cls=Verbs)
 app.add_typer(secret.store_app, name="store", cls=Verbs)
+app.command()(backup.backup)
+app.command()(restore.restore)
 app.command(cls=Nameless)(documents.validate)
 app.command()(documents.schema)
 app.command()(nodes.approve)

@@ -44,6 +44,15 @@ def master(
             help="A further name or address for the master's certificate. May be repeated.",
         ),
     ] = None,
+    rebuild: Annotated[
+        str | None,
+        typer.Option(
+            "--rebuild",
+            metavar="DURATION",
+            help="After the loss of a master without a backup: take over what the nodes that join "
+            "hold, and stop nothing for so long.",
+        ),
+    ] = None,
     log_level: LogLevelOption = None,
     log_format: LogFormatOption = None,
 ) -> None:
@@ -61,6 +70,7 @@ def master(
         "listen": listen,
         "store": store,
         "san": san or None,
+        "rebuild": rebuild,
         "log_level": log_level,
         "log_format": log_format,
     }

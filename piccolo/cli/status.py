@@ -32,6 +32,8 @@ def show_status(reply: wire.GetClusterStatusResponse, output: Output) -> None:
     )
     if reply.workloads_total:
         _print_workloads(reply.workloads_total, reply.workloads_in_trouble)
+    if reply.rebuilding:
+        print(paint(clean(reply.rebuilding), "yellow"))
     if reply.view is not None:
         warn_if_degraded(reply.view.degraded, reply.view.message)
     if reply.nodes:
@@ -66,6 +68,7 @@ def _status_dict(reply: wire.GetClusterStatusResponse) -> dict[str, object]:
             "store": reply.store,
             "degraded": view.degraded,
             "message": view.message,
+            "rebuilding": reply.rebuilding,
         },
         "containers": {"running": reply.containers_running, "total": reply.containers_total},
         "workloads": {

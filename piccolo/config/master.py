@@ -185,6 +185,7 @@ class MasterFlags(Strict):
     listen: Listen | None = None
     data_dir: LocalPath | None = None
     store: Store | None = None
+    rebuild: Annotated[float, between(10, _DAY)] | None = None
     log_level: LogLevel | None = None
     log_format: LogFormat | None = None
 
@@ -237,6 +238,7 @@ def resolve_master_settings(
         ),
         audit=AuditSettings(**conf.audit.model_dump()),
         nodes=tuple(n.listed() for n in conf.nodes),
+        rebuild=given.rebuild or 0.0,
         log_level=given.log_level or conf.log_level,
         log_format=given.log_format or conf.log_format,
     )

@@ -116,5 +116,6 @@ class MasterSettings:
     security: SecuritySettings = field(default_factory=SecuritySettings)
     audit: AuditSettings = field(default_factory=AuditSettings)
     nodes: tuple[ListedNode, ...] = ()
+    rebuild: float = 0.0  # s; with an empty store: so long for nodes to bring what they hold
     log_level: str = "info"
     log_format: str = "text"

@@ -27,6 +27,7 @@ from piccolo.master.state_manager import StateManager
 from piccolo.master.workloads.churn import FREE, Churn
 from piccolo.master.workloads.events import Place, WorkloadEvents
 from piccolo.master.workloads.instance_specs import InstanceSpecs
+from piccolo.master.workloads.rebuild import RestoredCluster
 
 log = logging.getLogger(__name__)
 
@@ -39,9 +40,15 @@ class ActionController:
     """Keep `run` running."""
 
     def __init__(
-        self, state: StateManager, events: EventLog, specs: InstanceSpecs, clock: Clock
+        self,
+        state: StateManager,
+        events: EventLog,
+        specs: InstanceSpecs,
+        clock: Clock,
+        restored: RestoredCluster,
     ) -> None:
         self._state = state
+        self._restored = restored
         self._specs = specs
         self._clock = clock
         self._events = WorkloadEvents(state, events)
@@ -52,7 +59,7 @@ class ActionController:
         self._rounds = Rounds(
             state,
             self._once,
-            urgent=(keys.WORKLOAD, keys.SECRET, keys.NODE),
+            urgent=(keys.WORKLOAD, keys.SECRET, keys.NODE, keys.RETURNED),
             others=(keys.ASSIGNMENT, keys.INSTANCE, keys.STATUS),
         )
 
@@ -112,11 +119,14 @@ class ActionController:
     # ---- carrying out ----
 
     async def _once(self) -> float | None:
+        if (wait := self._restored.wait()) is not None:
+            return wait
         declared = self._state.declared()
         plan, before = self._plan(declared), self._assigned()
         steps, wait = self._due(plan.steps)
+        gone = [name for name in plan.gone if not self._restored.may_return(declared[name])]
         try:
-            for values, conditions in self._transactions(steps, plan.gone):
+            for values, conditions in self._transactions(steps, gone):
                 await self._state.commit(values, conditions)
         except StaleGeneration:
             raise
@@ -130,7 +140,7 @@ class ActionController:
             self._note(steps)
         slices = Slices(self._clock.monotonic)
         await self._events.done(steps, before, self._assigned(), slices)
-        self._events.deleted(plan.gone, self._state.group(keys.WORKLOAD))
+        self._events.deleted(gone, self._state.group(keys.WORKLOAD))
         self._events.unplaced(plan.unplaced)
         self.unplaced = plan.unplaced
         self._show_unplaced(declared)

@@ -25,6 +25,7 @@ from piccolo.master.security.tokens import Tokens
 from piccolo.master.sessions import Session, Sessions
 from piccolo.master.state_manager import StateManager
 from piccolo.master.workloads.desired_state import DesiredState
+from piccolo.master.workloads.rebuild import RestoredCluster
 from piccolo.master.workloads.workload_manager import WorkloadManager
 from piccolo.rpc import wire
 
@@ -52,6 +53,7 @@ class Cluster:
     workloads: WorkloadManager
     actions: ActionController
     desired: DesiredState
+    restored: RestoredCluster
     agent_events: AgentEvents
     started_at: datetime
     addresses: tuple[str, ...] = ()  # these three are known once it listens

@@ -23,6 +23,8 @@ assignment/ID/KEY           `declared.Assignment`                    on disk
 instance/ID/KEY             `instances.InstanceStatus`               on disk
 unplaced/NAME               `Unplaced`                               in memory
 agent-events/ID             `AgentStream`                            on disk
+rebuild                     `Rebuild`                                on disk
+returned/ID                 `Returned`                               on disk
 changeset                   `Marker`                                 on disk
 changeset/ID/N              a part of a large commit                 on disk
 ==========================  =======================================  ===========
@@ -30,8 +32,8 @@ changeset/ID/N              a part of a large commit                 on disk
 ID is that of a node, but for events, tokens and changesets; KEY is that of an instance.
 
 A key is either committed (node, topology, master, token, certificate, authorities, secret,
-workload, workload-history, assignment, changeset) or observed (all others), never both: so an
-observation can never undo what somebody was promised, nor the other way round.
+workload, workload-history, assignment, rebuild, returned, changeset) or observed (all others),
+never both: so an observation can never undo what somebody was promised, nor the other way round.
 """
 
 from __future__ import annotations
@@ -67,6 +69,8 @@ ASSIGNMENT = "assignment/"
 INSTANCE = "instance/"
 UNPLACED = "unplaced/"
 AGENT_EVENTS = "agent-events/"
+REBUILD = "rebuild"
+RETURNED = "returned/"
 CHANGESET = "changeset"
 
 FORMAT = 1
@@ -76,8 +80,15 @@ FORMAT = 1
 class Restored:
     """The store comes from a backup, so agents may hold what is newer than it."""
 
-    backup_at: datetime  # when the backup was made
+    backup_at: datetime | None  # when the backup was made; None: there was none
     at: datetime  # when it was restored
+
+    @property
+    def source(self) -> str:
+        """For people."""
+        if self.backup_at is None:
+            return "what the nodes hold, without a backup"
+        return f"the backup of {self.backup_at:%Y-%m-%d %H:%M:%S} UTC"
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +99,22 @@ class MasterRecord:
     cluster_id: str
     epoch: int  # how often a master started on this store: the upper half of each generation
     restored: Restored | None = None  # the last time
+
+
+@dataclass(frozen=True, slots=True)
+class Rebuild:
+    """A restored master waits for its nodes: see `master.workloads.rebuild`."""
+
+    restored_at: datetime  # which of the restores this is about
+    until: datetime
+    patience: float  # s, from its beginning until then
+
+
+@dataclass(frozen=True, slots=True)
+class Returned:
+    """What a node held when it came back after a restore was taken over."""
+
+    restored_at: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,6 +223,10 @@ def agent_events(node_id: str) -> str:
     return f"{AGENT_EVENTS}{node_id}"
 
 
+def returned(node_id: str) -> str:
+    return f"{RETURNED}{node_id}"
+
+
 def changeset_part(changeset_id: str, number: int) -> str:
     return f"{CHANGESET}/{changeset_id}/{number:04d}"
 
@@ -229,6 +260,8 @@ _TYPES: dict[str, Any] = {
     UNPLACED: Unplaced,
     AGENT_EVENTS: AgentStream,
     CHANGESET: Marker,
+    REBUILD: Rebuild,
+    RETURNED: Returned,
 }
 _TYPES_BELOW: dict[str, Any] = {
     CONTAINER: model.Container,

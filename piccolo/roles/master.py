@@ -19,6 +19,7 @@ from piccolo.config.settings import MasterSettings
 from piccolo.core.address import GRPC_PORT, Address, parse_address
 from piccolo.core.errors import InvalidSpec, PiccoloError
 from piccolo.core.model import Authorities, Severity
+from piccolo.core.security.audit import Head
 from piccolo.master import keys
 from piccolo.master.action_controller import ActionController
 from piccolo.master.agent_events import AgentEvents
@@ -41,8 +42,11 @@ from piccolo.master.state_manager import StateManager
 from piccolo.master.upkeep import Upkeep
 from piccolo.master.workloads.desired_state import DesiredState
 from piccolo.master.workloads.instance_specs import InstanceSpecs
+from piccolo.master.workloads.rebuild import PATIENCE, RestoredCluster
 from piccolo.master.workloads.workload_manager import WorkloadManager
 from piccolo.roles import logs, loop
+from piccolo.roles.engines import name_of
+from piccolo.roles.restore import open_whole
 from piccolo.rpc.hosts import host_name, reachable
 from piccolo.rpc.server import GrpcServer
 from piccolo.security.keyring import KeyRing
@@ -72,7 +76,7 @@ def main(load: Load) -> None:
 
 async def _open_store(settings: MasterSettings) -> tuple[Store, str]:
     """The store, encrypted as the settings want it, and what it is, for people."""
-    engine, name = await _open_engine(settings)
+    engine = await open_whole(settings)
     try:
         ring = KeyRing.load(Path(settings.data_dir), os.environ)
         everything = settings.encrypt == "all"
@@ -80,27 +84,25 @@ async def _open_store(settings: MasterSettings) -> tuple[Store, str]:
     except BaseException:
         await engine.close()
         raise
+    name = name_of(settings)
     return store, f"{name}, encrypted" if everything else name
 
 
-async def _open_engine(settings: MasterSettings) -> tuple[Store, str]:
-    """Only here are engines named."""
-    if settings.store == "sqlite":
-        from piccolo.store.sqlite import open_sqlite
+async def _load_state(state: StateManager, clock: Clock, rebuild: float) -> keys.MasterRecord:
+    """Take in the state and begin a new epoch.
 
-        return await open_sqlite(Path(settings.data_dir)), f"sqlite in {settings.data_dir}"
-    from piccolo.store.etcd import EtcdUrl, open_etcd
-
-    url = EtcdUrl.parse(settings.store)
-    return await open_etcd(url), str(url)  # which shows no password
-
-
-async def _load_state(state: StateManager) -> keys.MasterRecord:
-    """Take in the state and begin a new epoch. Raises `InvalidSpec` for a newer store."""
+    Raises `InvalidSpec` for a newer store, and for one that is not to be rebuilt.
+    """
     await state.load()
     record = state.get(keys.MASTER, keys.MasterRecord)
     if record is None:
-        record = keys.MasterRecord(keys.FORMAT, uuid.uuid4().hex, 0)
+        restored = keys.Restored(None, clock.utc()) if rebuild else None
+        record = keys.MasterRecord(keys.FORMAT, uuid.uuid4().hex, 0, restored)
+    if rebuild and record.restored is None:
+        raise InvalidSpec(
+            "--rebuild is for a master whose state is lost, but here is one: leave it out; or begin"
+            " with an empty --data-dir"
+        )
     if record.format > keys.FORMAT:
         raise InvalidSpec(
             f"the store was written by a newer PICCOLO (format {record.format}, this one knows"
@@ -162,6 +164,7 @@ async def serving(settings: MasterSettings) -> AsyncIterator[Cluster]:
                     tasks.create_task(cluster.access.run(), name="access control"),
                     tasks.create_task(cluster.actions.run(), name="actions"),
                     tasks.create_task(cluster.desired.run(), name="desired state"),
+                    tasks.create_task(cluster.restored.run(), name="rebuild"),
                     tasks.create_task(cluster.agent_events.run(), name="events of agents"),
                     tasks.create_task(upkeep.run(), name="upkeep"),
                     tasks.create_task(cluster.audit.run(), name="audit trail"),
@@ -185,7 +188,7 @@ async def serving(settings: MasterSettings) -> AsyncIterator[Cluster]:
 async def _assemble(settings: MasterSettings, mirror: MirroredStore, store_name: str) -> Cluster:
     clock = Clock()
     state = StateManager(mirror)
-    record = await _load_state(state)
+    record = await _load_state(state, clock, settings.rebuild)
     events = EventLog(state, clock, settings.retention)
     nodes = NodeManager(state, events, clock)
     await nodes.configure(settings.discovery, settings.nodes)
@@ -200,6 +203,8 @@ async def _assemble(settings: MasterSettings, mirror: MirroredStore, store_name:
     )
     sessions = Sessions(record.epoch)
     specs = InstanceSpecs(state)
+    restored = RestoredCluster(state, events, specs, clock)
+    await restored.begin(settings.rebuild or PATIENCE)
     lifetimes = Lifetimes.of(settings.security)
     listen = parse_address(settings.listen, GRPC_PORT, lowest_port=0).host
     trust, _ = Trust.open(
@@ -212,7 +217,12 @@ async def _assemble(settings: MasterSettings, mirror: MirroredStore, store_name:
     )
     certificates = Certificates(trust, state, events, clock, record.cluster_id, lifetimes)
     await certificates.note_authorities()
+    first = state.get(keys.AUDIT_HEAD, Head) is None  # on this store: a backup does not have it
     audit = AuditTrail.open(Path(settings.data_dir) / "audit", clock, state, events, settings.audit)
+    if first and record.restored is not None:
+        when = f"{record.restored.at:%Y-%m-%d %H:%M} UTC"
+        text = f"at {when}, from {record.restored.source}"
+        audit.record("master", "", "Restored", allowed=True, reason=text)
     return Cluster(
         id=record.cluster_id,
         name=settings.cluster_name,
@@ -231,8 +241,9 @@ async def _assemble(settings: MasterSettings, mirror: MirroredStore, store_name:
         audit=audit,
         access=AccessControl(record.cluster_id, certificates, audit, events, clock),
         workloads=WorkloadManager(state, clock),
-        actions=ActionController(state, events, specs, clock),
-        desired=DesiredState(state, events, specs, clock),
+        actions=ActionController(state, events, specs, clock, restored),
+        desired=DesiredState(state, events, specs, clock, restored),
+        restored=restored,
         agent_events=AgentEvents(state, events, clock),
         started_at=clock.utc(),
     )

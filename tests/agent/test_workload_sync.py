@@ -49,6 +49,7 @@ class Master:
         self.hellos: list[dict[str, int]] = []
         self.acks: list[wire.DesiredAck] = []
         self.batches: list[wire.AgentEvents] = []
+        self.told: list[wire.HeldSpecs] = []
         self.beats: list[tuple[float, int]] = []
         self.report = Report()
         self.acknowledges = True
@@ -70,6 +71,8 @@ class Master:
     async def _take(self, c: Conversation, message: wire.AgentMessage) -> None:
         if message.desired_ack is not None:
             self.acks.append(message.desired_ack)
+        elif message.held_specs is not None:
+            self.told.append(message.held_specs)
         elif message.heartbeat is not None:
             self.beats.append((now(), message.heartbeat.desired_digest))
         elif (snapshot := message.snapshot) is not None:
@@ -99,6 +102,14 @@ class Master:
             await self.c.say(desired=message)
         await until(lambda: len(self.acks) > before)
         return self.acks[-1]
+
+    async def ask(self, *keys: str) -> wire.HeldSpecs:
+        """What the agent holds of these."""
+        assert self.c is not None
+        before = len(self.told)
+        await self.c.say(held_query=wire.HeldQuery(keys=list(keys)))
+        await until(lambda: len(self.told) > before)
+        return self.told[-1]
 
     async def hang_up(self) -> None:
         assert self.c is not None
@@ -167,6 +178,23 @@ async def test_hello_says_what_is_held_and_heartbeats_the_digest(tmp_path: Path)
             await asyncio.sleep(3)
             assert set(master.phases.values()) == {"Running"}
             assert runtime.journal == before
+
+
+@virtual_time(settle=SETTLE)
+async def test_a_master_that_lost_its_memory_is_told_what_is_held() -> None:
+    master = Master()
+    async with scripted(master) as m, agent(m.port) as a:
+        await until(lambda: master.c)
+        await master.tell(parts(everything(WEB, DB)))
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(workload_sync, "_CHUNK", 10)
+            first = await master.ask("web.0", "db.0")
+            second = await master.ask("db.0")
+        one, other = wire.DesiredInstance(WEB.key, WEB.spec), wire.DesiredInstance(DB.key, DB.spec)
+        other.secrets = dict(DB.secrets)
+        assert (first.instances, second.instances) == ([one], [other])
+        assert "has none of" in (await master.ask("ghost.0")).error
+        await until(lambda: len(running(a)) == 2)
 
 
 @virtual_time(settle=SETTLE)

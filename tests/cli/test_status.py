@@ -43,6 +43,15 @@ def test_what_is_in_trouble_is_named(capsys: pytest.CaptureFixture[str]) -> None
     assert lines[begin + 6] == "  and 2 more: piccolo get workloads -l .failed=true"
 
 
+def test_a_rebuild_says_for_whom_it_waits(capsys: pytest.CaptureFixture[str]) -> None:
+    text = "rebuilding from the backup of 2026-05-01 12:00:00 UTC: waiting for n2, 70 s at most"
+    reply = wire.GetClusterStatusResponse(rebuilding=text)
+    show_status(reply, Output.TABLE)
+    assert f"\n{text}\n" in capsys.readouterr().out
+    show_status(reply, Output.JSON)
+    assert json.loads(capsys.readouterr().out)["master"]["rebuilding"] == text
+
+
 def test_json(capsys: pytest.CaptureFixture[str]) -> None:
     found = json.loads(shown(capsys, 3, failed("db"), output=Output.JSON))["workloads"]
     assert found["total"] == 3

@@ -370,6 +370,14 @@ def test_names_of_the_command_line_are_added_to_the_files(tmp_path: Path) -> Non
         resolve(san=["http://x"])
 
 
+def test_how_long_nodes_have_time_to_bring_what_they_hold() -> None:
+    assert resolve()[0].rebuild == 0
+    assert resolve(rebuild="10m")[0].rebuild == 600
+    for wrong in ("1s", "2d", "soon"):
+        with pytest.raises(InvalidSpec, match=r"^--rebuild: "):
+            resolve(rebuild=wrong)
+
+
 def test_a_whole_token_in_the_file_is_refused_and_not_repeated() -> None:
     token = f"piccolo1.k3vq7mza.{'s' * 24}.{'p' * 43}"
     [message] = problems(NODE + f"    credentials: {{token: {token}}}\n")

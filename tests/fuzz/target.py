@@ -20,7 +20,7 @@ from piccolo.core.errors import PiccoloError
 
 T = TypeVar("T")
 
-MODULES = ("wire", "text", "documents", "podman", "machine", "disk", "stored")
+MODULES = ("wire", "text", "documents", "podman", "machine", "disk", "stored", "archives")
 MOST_SECONDS = 1.0  # of processor time, for one input
 QUICK = 25  # examples in the bounded run, where a target says nothing else
 

@@ -85,6 +85,8 @@ class Agent:
     dependencies: dict[str, DependencyState] = field(default_factory=dict)
     told: list[wire.Desired] = field(default_factory=list)
     full: str = ""  # why its disk takes nothing
+    asked: list[wire.HeldQuery] = field(default_factory=list)
+    unreadable: str = ""  # why it cannot tell what it holds
     silent: bool = False  # it acknowledges nothing
     _coming: list[wire.Desired] = field(default_factory=list)
 
@@ -130,6 +132,19 @@ class Agent:
             for message in self.session.drain():
                 if message.desired is not None:
                     self._take(message.desired)
+                if message.held_query is not None:
+                    self._tell(message.held_query)
+
+    def _tell(self, query: wire.HeldQuery) -> None:
+        """One at a time, as if all were large."""
+        self.asked.append(query)
+        key = query.keys[0]
+        spec, secrets = self.disk[key]
+        held = wire.DesiredInstance(key=key, spec=spec, secrets=dict(secrets))
+        specs = wire.HeldSpecs(instances=[held], error="")
+        if self.unreadable:
+            specs = wire.HeldSpecs(error=self.unreadable)
+        self.world.cluster.restored.told(self.session, specs)
 
     def _take(self, desired: wire.Desired) -> None:
         self.told.append(desired)

@@ -131,6 +131,7 @@ async def master(
                 cluster.access.run(),
                 cluster.audit.run(),
                 cluster.desired.run(),
+                cluster.restored.run(),
                 cluster.agent_events.run(),
                 *([cluster.actions.run()] if plans else []),
             )

@@ -29,6 +29,7 @@ from piccolo.master.sessions import Sessions
 from piccolo.master.state_manager import StateManager
 from piccolo.master.workloads.desired_state import DesiredState
 from piccolo.master.workloads.instance_specs import InstanceSpecs
+from piccolo.master.workloads.rebuild import RestoredCluster
 from piccolo.master.workloads.workload_manager import WorkloadManager
 from piccolo.rpc.isolated import isolated
 from piccolo.store.base import Condition, Operation
@@ -118,6 +119,7 @@ class Master:
             c.monitoring.run(),
             c.actions.run(),
             c.desired.run(),
+            c.restored.run(),
             c.agent_events.run(),
         ):
             self.spawn(self._for_ever(part))
@@ -187,6 +189,7 @@ async def _assemble(state: StateManager, clock: Clock, epoch: int) -> Cluster:
         settings.reconnect_grace,
     )
     sessions, specs, known = Sessions(epoch), InstanceSpecs(state), cast(Any, _Known())
+    restored = RestoredCluster(state, events, specs, clock)
     return Cluster(
         id="cluster-1",
         name="piccolo",
@@ -205,8 +208,9 @@ async def _assemble(state: StateManager, clock: Clock, epoch: int) -> Cluster:
         audit=known,
         access=known,
         workloads=WorkloadManager(state, clock),
-        actions=ActionController(state, events, specs, clock),
-        desired=DesiredState(state, events, specs, clock),
+        actions=ActionController(state, events, specs, clock, restored),
+        desired=DesiredState(state, events, specs, clock, restored),
+        restored=restored,
         agent_events=AgentEvents(state, events, clock),
         started_at=clock.utc(),
     )

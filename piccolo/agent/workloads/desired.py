@@ -16,7 +16,7 @@ import contextlib
 import json
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -138,6 +138,23 @@ class Desired:
             raise Unavailable(f"cannot write {self._path}: {error.strerror}") from error
         self.everything, self.whole = wanted, True
         return True
+
+    def specs(self, keys: Collection[str], limit: int) -> list[Spec]:
+        """Those of the instances that are kept whole, as they came: at least one, and no more than
+        `limit` bytes of them. Raises `Unavailable` when none can be read. Blocks."""
+        found: list[Spec] = []
+        try:
+            for line in self._lines(keys):
+                limit -= len(line)
+                if found and limit < 0:
+                    break
+                if spec := _read(line):
+                    found.append(spec)
+        except OSError as error:
+            raise Unavailable(f"cannot read {self._path}: {error.strerror}") from error
+        if not found:
+            raise Unavailable(f"{self._path} has none of the {len(keys)} instances any more")
+        return found
 
     def _hold(self, spec: Spec) -> Held:
         if not is_key(spec.key):

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from piccolo.agent.reporter import Reporter
 from piccolo.agent.workloads.dependencies import Dependencies
-from piccolo.agent.workloads.desired import Change, Desired
+from piccolo.agent.workloads.desired import Change, Desired, Spec
 from piccolo.agent.workloads.isolation import Isolation
 from piccolo.agent.workloads.journal import Journal
 from piccolo.agent.workloads.supervisor import Supervisor
@@ -29,6 +29,7 @@ log = logging.getLogger(__name__)
 _LEAVE_WITHIN = 30.0  # s
 
 Answer = Callable[[int, str], None]  # the digest of what is held now, and what went wrong
+Specs = Callable[[Sequence[Spec], str], None]  # of what is held, or what went wrong
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +38,13 @@ class _News:
     dependencies: Sequence[DependencyState]
     session: int
     answer: Answer
+
+
+@dataclass(frozen=True, slots=True)
+class _Query:
+    keys: Collection[str]
+    limit: int
+    answer: Specs
 
 
 class Workloads:
@@ -51,7 +59,7 @@ class Workloads:
         self._isolation = Isolation()
         self._review = asyncio.Event()
         self._session = 0  # counts them
-        self._news: asyncio.Queue[_News] = asyncio.Queue()
+        self._news: asyncio.Queue[_News | _Query] = asyncio.Queue()
         self._supervisor = Supervisor(
             runtime,
             reporter,
@@ -78,7 +86,11 @@ class Workloads:
                 tasks.create_task(self._watch_isolation(), name="isolation")
                 self._follow()
                 while True:
-                    await self._take_over(await self._news.get())
+                    match await self._news.get():
+                        case _News() as news:
+                            await self._take_over(news)
+                        case _Query() as query:
+                            await self._tell(query)
         finally:
             self.journal.close()
 
@@ -113,6 +125,10 @@ class Workloads:
         """`answer` is called once it is on the disk, or it turned out that it cannot be."""
         self._news.put_nowait(_News(change, dependencies, self._session, answer))
 
+    def tell(self, keys: Collection[str], limit: int, answer: Specs) -> None:
+        """`answer` gets what is held of these instances, as it came: about `limit` bytes of it."""
+        self._news.put_nowait(_Query(keys, limit, answer))
+
     async def leave(self) -> None:
         """This node is out of the cluster: end and remove everything, and know nothing more."""
         answered: asyncio.Future[str] = asyncio.get_running_loop().create_future()
@@ -142,6 +158,15 @@ class Workloads:
         if changed:
             self._follow()
         news.answer(self.digest, error)
+
+    async def _tell(self, query: _Query) -> None:
+        error = ""
+        specs: Sequence[Spec] = ()
+        try:
+            specs = await asyncio.to_thread(self._desired.specs, query.keys, query.limit)
+        except PiccoloError as failed:
+            error = str(failed)
+        query.answer(specs, error)
 
     def _follow(self) -> None:
         everything, whole = self._desired.everything, self._desired.whole

@@ -114,6 +114,7 @@ RULES: Mapping[str, Rule] = {
     _CLIENTS + "GetSecrets": _reads(Role.ADMIN),
     _CLIENTS + "DeleteSecret": _changes(Role.ADMIN),
     _CLIENTS + "RotateStoreKey": _changes(Role.ADMIN),
+    _CLIENTS + "Backup": _changes(Role.ADMIN),  # it changes nothing, but all secrets leave with it
     _CLIENTS + "Apply": _changes(Role.ADMIN),
     _CLIENTS + "DeleteWorkloads": _changes(Role.ADMIN),
     _CLIENTS + "RollBackWorkload": _changes(Role.ADMIN),

@@ -32,12 +32,17 @@ def instance_key(workload: str, index: int) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Instance:
-    """What an agent is asked to run. Secrets travel and are kept beside it, never in it."""
+    """What an agent is asked to run. Secrets travel and are kept beside it, never in it.
+
+    The times tell a master that was restored from a backup what is newer: see `adoption`.
+    """
 
     workload: Workload
     index: int
     generation: int  # of the workload's spec
     hash: str  # see `pod_hash`
+    changed_at: datetime | None = None  # when this generation was declared
+    secrets_at: Mapping[str, datetime] = field(default_factory=dict)  # when each secret was set
 
     @property
     def key(self) -> str:
@@ -51,6 +56,12 @@ def pod_hash(workload: Workload, secrets: Secrets, restarts: int) -> str:
     """Of all that can only be changed by making the containers anew: SPEC-SECRETS-RESTARTS."""
     spec = spec_hash(workload)
     return f"{spec}-{_digest([spec, secrets])}-{restarts}"
+
+
+def restarts_of(pod: str) -> int:
+    """The part of a `pod_hash` that counts restarts."""
+    number = pod.rpartition("-")[2]
+    return int(number) if number.isdecimal() else 0
 
 
 def spec_hash(workload: Workload) -> str:

@@ -190,6 +190,7 @@ class AgentService(wire.NodeAgentServiceBase):
             "config_ack": self._on_config_ack,
             "desired_ack": self._on_desired_ack,
             "events": self._c.agent_events.take,
+            "held_specs": self._c.restored.told,
         }
 
     def _on_heartbeat(self, session: Session, beat: wire.Beat) -> None:

@@ -11,6 +11,7 @@ from piccolo.core.model import NodeLive, Topology
 from piccolo.core.selectors import check_labels
 from piccolo.master import keys
 from piccolo.master.api_server.audit_calls import AuditCalls
+from piccolo.master.api_server.backup_calls import BackupCalls
 from piccolo.master.api_server.documents import Documents
 from piccolo.master.api_server.joining import register
 from piccolo.master.api_server.secret_calls import SecretCalls
@@ -30,7 +31,7 @@ _RECENT_EVENTS = 8
 
 
 class ClientService(
-    AuditCalls, SecurityCalls, SecretCalls, WorkloadCalls, wire.ApiServerServiceBase
+    AuditCalls, BackupCalls, SecurityCalls, SecretCalls, WorkloadCalls, wire.ApiServerServiceBase
 ):
     def __init__(self, cluster: Cluster) -> None:
         self._c = cluster
@@ -78,6 +79,7 @@ class ClientService(
             master_resident_kb=resident_kb(),
             workloads_total=len(self._c.state.declared()),
             workloads_in_trouble=self._workloads.in_trouble(),
+            rebuilding=self._c.restored.waits_for,
         )
 
     def watch(self, message: wire.WatchRequest) -> AsyncIterator[wire.WatchResponse]:

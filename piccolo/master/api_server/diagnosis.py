@@ -18,7 +18,7 @@ _SOON = timedelta(days=90)  # for an authority
 
 async def diagnose(c: Cluster, workloads: WorkloadViews) -> list[wire.Finding]:
     """Findings, the worst first; what is well is said too."""
-    found = [*_store(c), *await _audit(c), *_nodes(c), *_workloads(workloads)]
+    found = [*_store(c), *_restored(c), *await _audit(c), *_nodes(c), *_workloads(workloads)]
     found += [*_certificates(c), *_authorities(c)]
     order = [wire.Severity.ERROR, wire.Severity.WARNING, wire.Severity.INFO]
     return sorted(found, key=lambda f: order.index(f.severity))
@@ -39,6 +39,17 @@ def _store(c: Cluster) -> Iterator[wire.Finding]:
         yield _finding(Severity.ERROR, "store", text, "look at the disk, or at etcd")
     else:
         yield _finding(Severity.INFO, "store", f"works ({c.store})")
+
+
+def _restored(c: Cluster) -> Iterator[wire.Finding]:
+    """What is left to do after a restore."""
+    if text := c.restored.waits_for:
+        yield _finding(Severity.WARNING, "store", text)
+        return
+    for node in c.restored.missing():
+        text = "not back since the restore: it is not known whether it runs something newer"
+        remedy = f"start its agent; if it never comes back: piccolo remove node {node.name}"
+        yield _finding(Severity.WARNING, f"node {node.name}", text, remedy)
 
 
 async def _audit(c: Cluster) -> list[wire.Finding]:

@@ -54,9 +54,19 @@ async def register(
     if who.principal.role is Role.AGENT:
         own_node(message.node_id)
         _refuse_borrowed_name(c, request)
-        return await _store(c, request, message, None, {})
+        unknown = c.state.node(request.node_id) is None
+        reply = await _store(c, request, message, None, {})
+        if unknown:
+            _note_adopted(c, request.name)
+        return reply
     async with c.joining:
         return await _join(c, request, message)
+
+
+def _note_adopted(c: Cluster, name: str) -> None:
+    """A node that our authority let in, but the store does not know: a backup that is older."""
+    text = "it has a certificate of this cluster, and the store does not know it: taken in again"
+    c.events.add(Severity.WARNING, "node", name, "NodeAdopted", text, name)
 
 
 def _registration(message: wire.NodeRegistrationRequest) -> Registration:

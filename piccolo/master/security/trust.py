@@ -150,6 +150,10 @@ class Trust:
         """Which of the trusted authorities signed it; None: none of them."""
         return next((a for a in self.trusted if ca.signed_by(certificate, a)), None)
 
+    def files(self) -> dict[str, str]:
+        """What another machine needs to be this authority: as in `pki/`, from memory."""
+        return {"ca.key": self.current.key_pem, "ca.crt": self.bundle, "cross.crt": self._cross}
+
     def rotate(self, cluster: str, now: datetime) -> None:
         """Put a new authority in the place of the current one, which is trusted until it retires.
 

@@ -21,6 +21,7 @@ from piccolo.master.sessions import Session
 from piccolo.master.state_manager import StateManager
 from piccolo.master.workloads.desired_feed import Feed
 from piccolo.master.workloads.instance_specs import InstanceSpecs, Spec
+from piccolo.master.workloads.rebuild import RestoredCluster
 
 AGAIN = 1.0  # s, for an agent whose messages wait
 
@@ -36,9 +37,15 @@ class DesiredState:
     """Keep `run` running."""
 
     def __init__(
-        self, state: StateManager, events: EventLog, specs: InstanceSpecs, clock: Clock
+        self,
+        state: StateManager,
+        events: EventLog,
+        specs: InstanceSpecs,
+        clock: Clock,
+        restored: RestoredCluster,
     ) -> None:
         self._state = state
+        self._restored = restored
         self._events = events
         self._specs = specs
         self._clock = clock
@@ -47,7 +54,7 @@ class DesiredState:
         self._rounds = Rounds(
             state,
             self._once,
-            urgent=(keys.ASSIGNMENT, keys.SECRET, keys.NODE, keys.STATUS),
+            urgent=(keys.ASSIGNMENT, keys.SECRET, keys.NODE, keys.STATUS, keys.RETURNED),
             others=(keys.INSTANCE,),
         )
 
@@ -58,10 +65,13 @@ class DesiredState:
 
     def open(self, session: Session, held: Iterable[Held]) -> None:
         """A session begins; `held` is what the agent has on its disk."""
-        self._feeds[session.node_id] = Feed(session, {h.key: h.digest for h in held})
+        found = {h.key: h.digest for h in held}
+        self._feeds[session.node_id] = Feed(session, found)
+        self._restored.open(session, found)
         self._rounds.poke()
 
     def close(self, session: Session) -> None:
+        self._restored.close(session)
         if self._feed(session) is not None:
             del self._feeds[session.node_id]
 
@@ -98,10 +108,12 @@ class DesiredState:
 
     async def _once(self) -> float | None:
         """Tell every connected agent what it does not know yet."""
+        if (wait := self._restored.wait()) is not None:
+            return wait
         slices = Slices(self._clock.monotonic)
         known: dict[str, DependencyState] = {}
         for node_id in list(self._feeds):
-            if not self._admitted(node_id):
+            if not self._admitted(node_id) or self._restored.holds(node_id):
                 continue
             wanted: dict[str, Spec | None] = {}
             for assignment in list(self._state.group(keys.assignments(node_id)).values()):

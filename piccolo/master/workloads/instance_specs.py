@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 
 from piccolo.core import plain
 from piccolo.core.model import Secret
@@ -17,6 +18,8 @@ from piccolo.core.workloads.instances import Instance, Secrets, pod_hash, sync_d
 from piccolo.core.workloads.workload import Workload
 from piccolo.master import keys
 from piccolo.master.state_manager import StateManager
+
+_Times = tuple[datetime, Mapping[str, datetime]]  # of the generation, and of each secret
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +31,7 @@ class Spec:
     data: bytes  # of the `Instance`
     secrets: Secrets = field(repr=False)
     digest: int
+    times: _Times | None = None  # that the instance says
 
 
 class InstanceSpecs:
@@ -57,15 +61,18 @@ class InstanceSpecs:
 
     def of(self, assignment: Assignment) -> Spec | None:
         """None: it can no longer be told, because its spec or a secret of it is gone."""
-        workload = self._workload(assignment)
-        secrets = None if workload is None else self._secrets(workload)
-        if workload is None or secrets is None:
+        found = self._workload(assignment)
+        if found is None:
             return None
-        key = _anywhere(assignment)
+        workload, changed_at = found
+        secrets, secrets_at = self._secrets(workload)
+        if secrets is None:
+            return None
+        key, with_ = _anywhere(assignment), (secrets, (changed_at, secrets_at))
         made = self._made.get(key)
         # A workload that was deleted and declared again begins with generation 1 again.
-        if made is None or made.workload is not workload or made.secrets != secrets:
-            made = self._made[key] = _make(workload, assignment, secrets)
+        if made is None or made.workload is not workload or (made.secrets, made.times) != with_:
+            made = self._made[key] = _make(workload, assignment, *with_)
         return made
 
     def keep(self, assignments: Collection[Assignment], names: Collection[str]) -> None:
@@ -77,23 +84,27 @@ class InstanceSpecs:
         self._made = {k: made for k, made in self._made.items() if k in wanted}
         self._references = {n: found for n, found in self._references.items() if n in known}
 
-    def _workload(self, assignment: Assignment) -> Workload | None:
+    def _workload(self, assignment: Assignment) -> tuple[Workload, datetime] | None:
+        """And when it was declared."""
         name, generation = assignment.workload, assignment.generation
         declared = self._state.workload(name)
         if declared is not None and declared.generation == generation:
-            return declared.workload
+            return declared.workload, declared.changed_at
         past = self._state.get(keys.past(name, generation), Past)
-        return past.workload if past else None
+        return (past.workload, past.at) if past else None
 
-    def _secrets(self, workload: Workload) -> Mapping[str, str] | None:
+    def _secrets(self, workload: Workload) -> tuple[Secrets | None, Mapping[str, datetime]]:
+        """The values, unless one is missing, and when the secrets were set."""
         values: dict[str, str] = {}
+        times: dict[str, datetime] = {}
         for reference in self._references_of(workload):
             secret = self._state.get(keys.secret(reference.secret), Secret)
             value = secret.data.get(reference.key) if secret else None
-            if value is None:
-                return None
+            if secret is None or value is None:
+                return None, times
             values[f"{reference.secret}/{reference.key}"] = value
-        return values
+            times[reference.secret] = secret.changed_at
+        return values, times
 
     def _references_of(self, workload: Workload) -> tuple[SecretKey, ...]:
         known = self._references.get(workload.name)
@@ -116,8 +127,8 @@ def _anywhere(assignment: Assignment) -> Assignment:
     return Assignment(a.workload, a.index, "", a.generation, a.restarts)
 
 
-def _make(workload: Workload, assignment: Assignment, secrets: Secrets) -> Spec:
+def _make(workload: Workload, assignment: Assignment, secrets: Secrets, times: _Times) -> Spec:
     hash_ = pod_hash(workload, secrets, assignment.restarts)
-    instance = Instance(workload, assignment.index, assignment.generation, hash_)
-    data = plain.encode(instance)
-    return Spec(instance.key, workload, data, secrets, sync_digest(instance.key, data, secrets))
+    instance = Instance(workload, assignment.index, assignment.generation, hash_, *times)
+    data, key = plain.encode(instance), instance.key
+    return Spec(key, workload, data, secrets, sync_digest(key, data, secrets), times)

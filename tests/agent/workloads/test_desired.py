@@ -254,3 +254,15 @@ def test_two_hundred_at_once(tmp_path: Path) -> None:
     many = [spec(f"w{i}") for i in range(200)]
     holding(tmp_path, *many)
     assert loaded(tmp_path).digest == digest(*many)
+
+
+def test_what_is_held_is_told_as_it_came_and_in_pieces(tmp_path: Path) -> None:
+    newer = Spec("new.0", b'{"by":"a newer master"}', {})  # nothing that this agent can read
+    held = holding(tmp_path, WEB, DB, newer)
+    assert held.specs({"db.0", "new.0", "ghost.0"}, 10_000) == [DB, newer]
+    assert held.specs({"db.0", "new.0"}, 10) == [DB], "at least one"
+    with pytest.raises(Unavailable, match="none of the 1 instances"):
+        held.specs({"ghost.0"}, 10_000)
+    file_of(tmp_path).unlink()
+    with pytest.raises(Unavailable, match="cannot read"):
+        held.specs({"db.0"}, 10_000)

@@ -36,6 +36,8 @@ __all__ = (
     "HeartbeatRequest",
     "HeartbeatResponse",
     "HeldInstance",
+    "HeldQuery",
+    "HeldSpecs",
     "Hello",
     "InstanceStatus",
     "LinkInfo",
@@ -368,6 +370,10 @@ class AgentMessage(betterproto2.Message):
 
     events: "AgentEvents | None" = betterproto2.field(
         11, betterproto2.TYPE_MESSAGE, optional=True, group="body"
+    )
+
+    held_specs: "HeldSpecs | None" = betterproto2.field(
+        12, betterproto2.TYPE_MESSAGE, optional=True, group="body"
     )
 
 
@@ -940,6 +946,37 @@ default_message_pool.register_message("piccolo.v1", "HeldInstance", HeldInstance
 
 
 @dataclass(eq=False, repr=False)
+class HeldQuery(betterproto2.Message):
+    """
+    From a master that was restored from a backup: what are these, which it does not know?
+    """
+
+    keys: "list[str]" = betterproto2.field(1, betterproto2.TYPE_STRING, repeated=True)
+
+
+default_message_pool.register_message("piccolo.v1", "HeldQuery", HeldQuery)
+
+
+@dataclass(eq=False, repr=False)
+class HeldSpecs(betterproto2.Message):
+    """
+    Answers HeldQuery: some of what was asked for, as much as one message is to carry.
+    """
+
+    instances: "list[DesiredInstance]" = betterproto2.field(
+        1, betterproto2.TYPE_MESSAGE, repeated=True
+    )
+
+    error: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+    """
+    why there are none
+    """
+
+
+default_message_pool.register_message("piccolo.v1", "HeldSpecs", HeldSpecs)
+
+
+@dataclass(eq=False, repr=False)
 class Hello(betterproto2.Message):
     node_id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
 
@@ -1084,6 +1121,10 @@ class MasterMessage(betterproto2.Message):
 
     events_ack: "EventsAck | None" = betterproto2.field(
         11, betterproto2.TYPE_MESSAGE, optional=True, group="body"
+    )
+
+    held_query: "HeldQuery | None" = betterproto2.field(
+        12, betterproto2.TYPE_MESSAGE, optional=True, group="body"
     )
 
 

@@ -12,6 +12,9 @@ __all__ = (
     "ApproveNodeResponse",
     "AuditRecord",
     "Authority",
+    "BackupChunk",
+    "BackupInfo",
+    "BackupRequest",
     "Certificate",
     "ChangeType",
     "CheckNodeRequest",
@@ -330,6 +333,58 @@ class Authority(betterproto2.Message):
 
 
 default_message_pool.register_message("piccolo.api.v1", "Authority", Authority)
+
+
+@dataclass(eq=False, repr=False)
+class BackupChunk(betterproto2.Message):
+    """
+    The file in pieces; in order, one after the other.
+    """
+
+    data: "bytes" = betterproto2.field(1, betterproto2.TYPE_BYTES)
+
+    info: "BackupInfo | None" = betterproto2.field(2, betterproto2.TYPE_MESSAGE, optional=True)
+    """
+    in the first one only
+    """
+
+
+default_message_pool.register_message("piccolo.api.v1", "BackupChunk", BackupChunk)
+
+
+@dataclass(eq=False, repr=False)
+class BackupInfo(betterproto2.Message):
+    made_at: "datetime.datetime | None" = betterproto2.field(
+        1, betterproto2.TYPE_MESSAGE, unwrap=lambda: ___google__protobuf__.Timestamp, optional=True
+    )
+
+    cluster: "__v1__.ClusterInfo | None" = betterproto2.field(
+        2, betterproto2.TYPE_MESSAGE, optional=True
+    )
+
+    revision: "int" = betterproto2.field(3, betterproto2.TYPE_UINT64)
+
+    nodes: "int" = betterproto2.field(4, betterproto2.TYPE_UINT32)
+
+    workloads: "int" = betterproto2.field(5, betterproto2.TYPE_UINT32)
+
+    secrets: "int" = betterproto2.field(6, betterproto2.TYPE_UINT32)
+
+    degraded: "str" = betterproto2.field(7, betterproto2.TYPE_STRING)
+    """
+    why the store cannot be written now; empty: it can
+    """
+
+
+default_message_pool.register_message("piccolo.api.v1", "BackupInfo", BackupInfo)
+
+
+@dataclass(eq=False, repr=False)
+class BackupRequest(betterproto2.Message):
+    passphrase: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+
+
+default_message_pool.register_message("piccolo.api.v1", "BackupRequest", BackupRequest)
 
 
 @dataclass(eq=False, repr=False)
@@ -736,6 +791,11 @@ class GetClusterStatusResponse(betterproto2.Message):
     )
     """
     settled, but not as asked; without instances
+    """
+
+    rebuilding: "str" = betterproto2.field(12, betterproto2.TYPE_STRING)
+    """
+    from a backup: for whom it waits; empty: it is not
     """
 
 
@@ -2261,6 +2321,28 @@ class ApiServerServiceStub(betterproto2_grpclib.ServiceStub):
             metadata=metadata,
         )
 
+    async def backup(
+        self,
+        message: "BackupRequest",
+        *,
+        timeout: "float | None" = None,
+        deadline: "Deadline | None" = None,
+        metadata: "MetadataLike | None" = None,
+    ) -> "AsyncIterator[BackupChunk]":
+        """
+        docs/backup.md
+        """
+
+        async for response in self._unary_stream(
+            "/piccolo.api.v1.ApiServerService/Backup",
+            message,
+            BackupChunk,
+            timeout=timeout,
+            deadline=deadline,
+            metadata=metadata,
+        ):
+            yield response
+
     async def apply(
         self,
         message: "ApplyRequest",
@@ -2536,6 +2618,14 @@ class ApiServerServiceBase(betterproto2_grpclib.ServiceBase):
     async def rotate_store_key(self, message: "RotateStoreKeyRequest") -> "RotateStoreKeyResponse":
 
         raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
+
+    async def backup(self, message: "BackupRequest") -> "AsyncIterator[BackupChunk]":
+        """
+        docs/backup.md
+        """
+
+        raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
+        yield BackupChunk()
 
     async def apply(self, message: "ApplyRequest") -> "ApplyResponse":
         """
@@ -2822,6 +2912,17 @@ class ApiServerServiceBase(betterproto2_grpclib.ServiceBase):
         response = await self.rotate_store_key(request)
         await stream.send_message(response)
 
+    async def __rpc_backup(
+        self, stream: "grpclib.server.Stream[BackupRequest, BackupChunk]"
+    ) -> None:
+        request = await stream.recv_message()
+        assert request is not None
+        await self._call_rpc_handler_server_stream(
+            self.backup,
+            stream,
+            request,
+        )
+
     async def __rpc_apply(
         self, stream: "grpclib.server.Stream[ApplyRequest, ApplyResponse]"
     ) -> None:
@@ -3059,6 +3160,12 @@ class ApiServerServiceBase(betterproto2_grpclib.ServiceBase):
                 grpclib.const.Cardinality.UNARY_UNARY,
                 RotateStoreKeyRequest,
                 RotateStoreKeyResponse,
+            ),
+            "/piccolo.api.v1.ApiServerService/Backup": grpclib.const.Handler(
+                self.__rpc_backup,
+                grpclib.const.Cardinality.UNARY_STREAM,
+                BackupRequest,
+                BackupChunk,
             ),
             "/piccolo.api.v1.ApiServerService/Apply": grpclib.const.Handler(
                 self.__rpc_apply,

@@ -36,16 +36,16 @@ def _deployed(lab: Lab, network: str, runs: int) -> Iterator[Figure]:
     applied, bare, asked, again = [], [], [], []
     for number in range(runs + 1):
         name = f"{network}{number}"
-        document = _write(lab, [_document(name, network)])
-        applied.append(_took(partial(lab.piccolo, "apply", "-f", document)))
+        document = write_documents(lab, [workload(name, network)])
+        applied.append(milliseconds(partial(lab.piccolo, "apply", "-f", document)))
         before = _containers(lab)
-        again.append(_took(partial(lab.piccolo, "apply", "-f", document)))
+        again.append(milliseconds(partial(lab.piccolo, "apply", "-f", document)))
         if _containers(lab) != before:
             raise LabError("an unchanged document touched a container")
         mode = "podman" if network == "bridge" else network
         run = partial(lab.podman["node1"].run, f"bare-{name}", network=mode)
-        bare.append(_took(run))
-        asked.append(_took(lambda: lab.piccolo("get", "nodes")))
+        bare.append(milliseconds(run))
+        asked.append(milliseconds(lambda: lab.piccolo("get", "nodes")))
         lab.piccolo("delete", "workload", name)
         lab.podman["node1"].rm(f"bare-{name}")
     allowed = [1.3 * b + g + 100 for b, g in zip(bare, asked, strict=True)][1:]
@@ -67,10 +67,10 @@ def fleet(plan: Plan) -> Iterator[Figure]:
         applied, bare = [], []
         for _ in range(max(1, plan.runs // 3)):
             names = [f"w{number}" for number in range(FLEET)]
-            document = _write(lab, [_document(name, "host") for name in names])
-            applied.append(_took(partial(lab.piccolo, "apply", "-f", document)) / 1000)
+            document = write_documents(lab, [workload(name, "host") for name in names])
+            applied.append(milliseconds(partial(lab.piccolo, "apply", "-f", document)) / 1000)
             lab.piccolo("delete", "workload", *names)
-            bare.append(_took(partial(_run_bare, lab, names)) / 1000)
+            bare.append(milliseconds(partial(_run_bare, lab, names)) / 1000)
             for node in lab.podman.values():
                 node.podman("rm", "--force", "--all", "--time", "0", timeout=PATIENCE)
     yield Figure(f"{FLEET} workloads on {NODES} nodes: apply → all running", "", "s", applied)
@@ -89,7 +89,7 @@ def recovery(plan: Plan) -> Iterator[Figure]:
         lab.start_master()
         join(lab)
         names = [f"w{number}" for number in range(FLEET)]
-        lab.piccolo("apply", "-f", _write(lab, [_document(n, "host") for n in names]))
+        lab.piccolo("apply", "-f", write_documents(lab, [workload(n, "host") for n in names]))
         time.sleep(plan.settle)
         agent = lab.agents["node1"]
         meter = CpuMeter(agent)
@@ -104,13 +104,14 @@ def recovery(plan: Plan) -> Iterator[Figure]:
                 gone = watch.wait_for(partial(_is, name, running=False), PATIENCE, begun).at
                 back = watch.wait_for(partial(_is, name, running=True), PATIENCE, gone).at
                 killed.append(back - begun)
-    yield Figure("container killed → restarted, seen by a client", "", "s", killed)
+    what, note = "container killed → restarted, seen by a client", "with the back-off of about 1 s"
+    yield Figure(what, "", "s", killed, note=note)
     target = "≤ 50 MB"
     yield Figure(f"agent's memory (RSS), {FLEET} workloads", target, "MB", [memory], 50.0)
     yield Figure(f"agent's CPU, {FLEET} workloads at rest", "≤ 1 %", "%", [cpu], 1.0)
 
 
-def _document(name: str, network: str) -> str:
+def workload(name: str, network: str) -> str:
     return f"""\
 apiVersion: piccolo.io/v1
 kind: Workload
@@ -122,14 +123,14 @@ spec:
 """
 
 
-def _write(lab: Lab, documents: Sequence[str]) -> str:
+def write_documents(lab: Lab, documents: Sequence[str]) -> str:
     path: Path = lab.master.dir / "workloads.yaml"
     path.write_text("---\n".join(documents))
     return str(path)
 
 
-def _took(action: Callable[[], object]) -> float:
-    """Milliseconds."""
+def milliseconds(action: Callable[[], object]) -> float:
+    """How long that takes."""
     begun = time.monotonic()
     action()
     return (time.monotonic() - begun) * 1000

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
-from typing import Literal
+from typing import Any, Literal
 
 Held = Literal["median", "worst"]
 
@@ -64,13 +64,42 @@ class Figure:
 
 
 @dataclass(frozen=True, slots=True)
+class Comparison:
+    """A figure of PICCOLO's beside that of another program, measured in turn or at once.
+
+    Without `theirs` it was not measured, and `unless` says why.
+    """
+
+    what: str
+    peer: str
+    unit: str = ""
+    ours: Sequence[float] = ()
+    theirs: Sequence[float] = ()  # in the same order as `ours`
+    note: str = ""
+    unless: str = ""
+
+    @property
+    def ratios(self) -> list[float]:
+        """Theirs as a multiple of ours, run by run; none where ours is 0."""
+        return [theirs / ours for ours, theirs in zip(self.ours, self.theirs, strict=True) if ours]
+
+    def cells(self) -> list[str]:
+        """what, PICCOLO, peer, its figure, ratio, runs, remark: as the table shows them."""
+        if not self.theirs:
+            return [self.what, "—", self.peer, "—", "—", "0", f"not measured: {self.unless}"]
+        ours, theirs = _span(self.ours, self.unit), _span(self.theirs, self.unit)
+        ratio = _span(self.ratios, "×") if self.ratios else "—"
+        return [self.what, ours, self.peer, theirs, ratio, str(len(self.ours)), self.note]
+
+
+@dataclass(frozen=True, slots=True)
 class Result:
     """What one benchmark gave, by which plan, on what machine."""
 
     name: str
     plan: Plan
     machine: Mapping[str, str]
-    figures: Sequence[Figure]
+    figures: Sequence[Figure | Comparison]
 
     def keep(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -83,8 +112,20 @@ class Result:
             raw = json.loads((folder / f"{name}.json").read_text())
         except FileNotFoundError:
             return None
-        figures = [Figure(**figure) for figure in raw["figures"]]
+        figures = [_row(figure) for figure in raw["figures"]]
         return cls(name, Plan(**raw["plan"]), raw["machine"], figures)
+
+
+def _row(raw: Mapping[str, Any]) -> Figure | Comparison:
+    return Comparison(**raw) if "peer" in raw else Figure(**raw)
+
+
+def _span(values: Sequence[float], unit: str) -> str:
+    """Median, least and most."""
+    if len(values) == 1:
+        return _number(values[0], unit)
+    low, high = (_number(value, "") for value in (min(values), max(values)))
+    return f"{_number(median(values), unit)} ({low}–{high})"
 
 
 def _number(value: float, unit: str) -> str:

@@ -15,6 +15,7 @@ from benchmarks.ground import ROOT
 from piccolo import __version__
 
 BUSY_OVER = 2.0  # s
+PEERS = ("serf", "docker.io", "containerd")
 
 
 def describe() -> dict[str, str]:
@@ -31,6 +32,12 @@ def describe() -> dict[str, str]:
         "before the first measurement": f"load average {load}; other programs used"
         f" {busy_percent(BUSY_OVER):.0f} % of all cores",
     }
+
+
+def peers() -> str:
+    """Which versions of the peers' packages are installed."""
+    command = ("dpkg-query", "-W", "-f=${Package} ${Version}, ", *PEERS)
+    return _first_line(*command).rstrip(", ") or "versions unknown"
 
 
 def busy_percent(seconds: float) -> float:

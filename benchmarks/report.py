@@ -1,13 +1,15 @@
-"""The table, on the terminal and in docs/benchmarks.md."""
+"""The tables, on the terminal and in docs/benchmarks.md."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from benchmarks.figures import Figure, Plan, Result
+from benchmarks.figures import Comparison, Figure, Plan, Result
 
-OF_EACH = ("date", "before the first measurement")  # of the machine: differ from part to part
+OF_EACH = ("date", "before the first measurement", "peers")  # of the machine: differ part by part
 HEADINGS = ["what", "target", "median", "min–max", "runs", "remarks"]
+BESIDE = ["what", "PICCOLO", "peer", "its figure", "multiple of PICCOLO's", "runs", "remarks"]
+_LEFT = {"what", "unit", "target", "peer", "remarks", "verdict"}  # columns of words
 
 
 def extent(plan: Plan) -> str:
@@ -20,15 +22,9 @@ def extent(plan: Plan) -> str:
     return f"{text[0].upper()}{text[1:]}."
 
 
-def terminal(figures: Sequence[Figure]) -> str:
-    rows = [HEADINGS, *(figure.cells() for figure in figures)]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(HEADINGS))]
-    lines = []
-    for row in rows:
-        left = [cell.ljust(width) for cell, width in zip(row[:2], widths, strict=False)]
-        right = [cell.rjust(width) for cell, width in zip(row[2:5], widths[2:5], strict=True)]
-        lines.append("  ".join([*left, *right, row[5]]).rstrip())
-    return "\n".join(lines)
+def terminal(results: Sequence[Result]) -> str:
+    tables = [(HEADINGS, _cells(results, Figure)), (BESIDE, _cells(results, Comparison))]
+    return "\n\n".join(aligned(headings, rows) for headings, rows in tables if rows)
 
 
 def document(results: Sequence[Result], methods: Mapping[str, str]) -> str:
@@ -42,7 +38,18 @@ def document(results: Sequence[Result], methods: Mapping[str, str]) -> str:
         "Master, agents, Podmans and clients share this machine, so that a machine each would do"
         " better.",
         "## Results",
-        _table(HEADINGS, [figure.cells() for result in results for figure in result.figures]),
+        _results(HEADINGS, _cells(results, Figure)),
+        "## Beside other programs",
+        "Measured by `./dev bench --peers`: all on the same hosts, in the same run, each with its"
+        " default settings. Medians, with least and most in brackets. What a multiple is of, was"
+        " measured at the same moment or in turn with it.",
+        _results(BESIDE, _cells(results, Comparison)),
+        "## What a change may not make worse",
+        "`./dev bench --check` counts what does not depend on how fast the machine is: messages and"
+        " bytes of a node in an hour, bytes written to disk, instructions of the interpreter,"
+        " modules imported, memory. It fails when a count is worse than"
+        " [`benchmarks/baseline.json`](../benchmarks/baseline.json) allows; the tests run it."
+        " `./dev bench --check --accept` makes what is counted the new baseline.",
         "## How it is measured",
     ]
     measured = {result.name: f"{extent(result.plan)}{_when(result.machine)}" for result in results}
@@ -51,10 +58,33 @@ def document(results: Sequence[Result], methods: Mapping[str, str]) -> str:
     return "\n\n".join(parts) + "\n"
 
 
+def _cells(results: Sequence[Result], kind: type[Figure] | type[Comparison]) -> list[list[str]]:
+    return [row.cells() for result in results for row in result.figures if isinstance(row, kind)]
+
+
 def _when(machine: Mapping[str, str]) -> str:
     """When that part was measured, and beside what: the machine is not always quiet."""
-    shown = [machine[key] for key in OF_EACH if key in machine]
-    return f" Measured {'; before it: '.join(shown)}." if shown else ""
+    date, before, peers = (machine.get(key, "") for key in OF_EACH)
+    told = "; before it: ".join(filter(None, (date, before)))
+    text = f" Measured {told}." if told else ""
+    return f"{text} With {peers}." if peers else text
+
+
+def aligned(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table for the terminal."""
+    widths = [max(len(row[column]) for row in (headings, *rows)) for column in range(len(headings))]
+    lines = []
+    for row in (headings, *rows):
+        cells = [
+            cell.ljust(width) if heading in _LEFT else cell.rjust(width)
+            for heading, cell, width in zip(headings, row, widths, strict=True)
+        ]
+        lines.append("  ".join(cells).rstrip())
+    return "\n".join(lines)
+
+
+def _results(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    return _table(headings, rows) if rows else "Not measured yet."
 
 
 def _table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

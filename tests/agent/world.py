@@ -95,6 +95,7 @@ async def agent(
     token: str = "",
     pin: str = "",
     data: Path | None = None,
+    link_profile: str = "wired",
 ) -> AsyncIterator[Agent]:
     """An agent of the master on any of these ports, as `roles.agent` puts it together. Its end is
     as by SIGKILL, if it did not say goodbye.
@@ -109,7 +110,7 @@ async def agent(
         workloads = Workloads(runtime, reporter, identity.node_id, data or Path(directory))
         link = MasterLink(
             [Address("127.0.0.1", port) for port in ports],
-            Membership(name, NodeRole.SUB, NodeType.EMBEDDED, "wired", {"zone": "front"}),
+            Membership(name, NodeRole.SUB, NodeType.EMBEDDED, link_profile, {"zone": "front"}),
             identity,
             Machine(identity.node_id, Facts(os="Debian 12"), Resources(4), Usage, 5.0),
             reporter,

@@ -1,0 +1,1 @@
+"""PICCOLO beside what Debian offers for the same tasks: Serf, Docker Swarm, bare Podman."""

@@ -83,9 +83,15 @@ class Certificates:
         return next((c for c in self._of(principal) if c.serial == serial), None)
 
     def revoked(self, principal: Principal, serial: str) -> str:
-        """Why it was; empty: it was not."""
-        found = self._record(principal, serial)
-        return found.revoked_reason if found is not None and found.revoked_at else ""
+        """Why it was; empty: it was not.
+
+        One without a record is of a time that a restored backup does not know. It counts as revoked
+        where all are of which there is one: whoever is shut out does not come back by it.
+        """
+        records = self._of(principal)
+        known = [c for c in records if c.serial == serial] or records
+        shut_out = known and all(c.revoked_at is not None for c in known)
+        return known[0].revoked_reason if shut_out else ""
 
     def is_outdated(self, principal: Principal, serial: str) -> bool:
         """Whether its holder should get another: it is of an authority that was replaced, or we

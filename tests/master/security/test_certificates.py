@@ -71,6 +71,19 @@ async def test_a_revoked_certificate_stays_known_and_its_holder_is_cut_off() -> 
 
 
 @virtual_time
+async def test_a_certificate_of_which_a_backup_knows_nothing_ends_with_those_it_knows() -> None:
+    async with master() as world:
+        c = world.cluster.certificates
+        assert c.revoked(NODE, "UNKNOWN") == "", "nothing is known of this node"
+        await issue(world)
+        assert c.revoked(NODE, "UNKNOWN") == "", "it may have been issued after the backup"
+        await c.revoke(c.of(NODE), "the node was removed")
+        assert c.revoked(NODE, "UNKNOWN") == "the node was removed"
+        back = await issue(world)
+        assert c.revoked(NODE, back) == ""
+
+
+@virtual_time
 async def test_nobody_is_cut_off_for_what_the_store_does_not_take() -> None:
     async with master() as world:
         c = world.cluster.certificates

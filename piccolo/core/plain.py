@@ -22,6 +22,8 @@ from piccolo.core.words import show
 
 T = TypeVar("T")
 
+_PLAIN = frozenset((str, int, float, bool, NoneType))
+
 
 def encode(value: object) -> bytes:
     """Compact JSON with sorted keys: the same value always gives the same bytes."""
@@ -45,8 +47,10 @@ def decode(cls: type[T], data: bytes, what: str) -> T:
 
 def to_plain(value: object) -> Any:
     """Dicts, lists, texts and numbers; a dataclass without what is at its default."""
+    if type(value) in _PLAIN:
+        return value
     if is_dataclass(value) and not isinstance(value, type):
-        pairs = ((f.name, getattr(value, f.name), _default(f)) for f in fields(value))
+        pairs = ((name, getattr(value, name), usual) for name, usual in _defaults(type(value)))
         return {name: to_plain(found) for name, found, usual in pairs if found != usual}
     if isinstance(value, Enum):
         return value.value
@@ -57,6 +61,11 @@ def to_plain(value: object) -> Any:
     if isinstance(value, Sequence) and not isinstance(value, str):
         return [to_plain(item) for item in value]
     return value
+
+
+@lru_cache(maxsize=64)
+def _defaults(cls: type) -> tuple[tuple[str, object], ...]:
+    return tuple((f.name, _default(f)) for f in fields(cls))
 
 
 def _default(field: Field[Any]) -> object:

@@ -11,7 +11,7 @@ from piccolo.core.errors import Unavailable
 from piccolo.runtime.base import Refusal, Refused
 from tests.simulation.master import Master
 from tests.simulation.node import Node
-from tests.simulation.people import FLAKY
+from tests.simulation.wishes import FLAKY
 
 _VERBS = ("create", "start", "stop", "remove", "create_pod", "remove_pod", "ensure_image", "list")
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol
 
 from piccolo.agent.workloads.desired import Everything, Held
 from piccolo.core.model import Container
@@ -15,13 +16,37 @@ from piccolo.core.workloads.instances import (
     LABEL_WORKLOAD,
 )
 from piccolo.core.workloads.workload import Dependency, DependencyCondition, RestartPolicy
-from piccolo.runtime.base import ContainerRequest
-from tests.simulation.clocks import now
-from tests.simulation.node import Node
 
 UNDER_WAY = 5.0  # s that what was asked of the runtime may take, however things change meanwhile
 
 _Place = tuple[str, str]  # a node's id and an instance's key
+
+
+class Runtime(Protocol):
+    def ours(self) -> Sequence[Container]: ...
+
+
+class Node(Protocol):
+    """Where something happens."""
+
+    @property
+    def id(self) -> str: ...
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def runtime(self) -> Runtime: ...
+
+
+class Named(Protocol):
+    """A container, or one that is about to be made."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def labels(self) -> Mapping[str, str]: ...
 
 
 class Broken(AssertionError):
@@ -29,8 +54,11 @@ class Broken(AssertionError):
 
 
 class Rules:
-    def __init__(self, note: Callable[[str], None]) -> None:
+    """`now`: the seconds that have passed."""
+
+    def __init__(self, note: Callable[[str], None], now: Callable[[], float]) -> None:
         self.broken: list[str] = []
+        self._now = now
         self._note = note
         self._wanted: dict[str, dict[str, Held]] = {}  # by node and key
         self._outdated: dict[tuple[_Place, str], float] = {}  # since when, by hash
@@ -54,11 +82,11 @@ class Rules:
             if old != new:
                 place = node.id, key
                 self._lives[place] += 1
-                self._outdated[place, old] = now()
+                self._outdated[place, old] = self._now()
                 self._outdated.pop((place, new), None)
                 self._needs.pop(place, None)
             elif _dependencies(before.get(key)) != _dependencies(wanted.get(key)):
-                self._needs[node.id, key] = now()
+                self._needs[node.id, key] = self._now()
         self._wanted[node.id] = dict(wanted)
 
     def _check_wanted(self, node: Node, key: str, hash_: str, what: str) -> None:
@@ -68,13 +96,13 @@ class Rules:
         since = self._outdated.get(((node.id, key), hash_))
         if since is None:
             self.failed(f"{node.name} {what} {key} {hash_}, which it was never told to run")
-        elif now() - since > UNDER_WAY:
-            age = now() - since
+        elif self._now() - since > UNDER_WAY:
+            age = self._now() - since
             self.failed(f"{node.name} {what} {key} {hash_}, outdated there for {age:.1f} s")
 
     # ---- what its runtime is told ----
 
-    def created(self, node: Node, request: ContainerRequest) -> None:
+    def created(self, node: Node, request: Named) -> None:
         labels = request.labels
         if labels[LABEL_NODE] != node.id:
             self.failed(f"{node.name} creates a container of another node: {request.name}")
@@ -97,8 +125,8 @@ class Rules:
         main = name in {c.name for c in workload.containers}
         if workload.restart.policy is RestartPolicy.NEVER and main and self._starts[life] > 1:
             self.failed(f"{node.name} runs {key} {name} {hash_} a second time, with policy Never")
-        if now() - self._needs.get(place, -UNDER_WAY) < UNDER_WAY:
-            return  # it may have been on its way before it depended on anything
+        if self._starts[life] > 1 or self._now() - self._needs.get(place, -UNDER_WAY) < UNDER_WAY:
+            return  # only the first start counts, or it was on its way before it depended on it
         for needed in workload.depends_on:
             held_once = self._ran
             if needed.condition is DependencyCondition.COMPLETED:

@@ -12,7 +12,6 @@ import shutil
 import tempfile
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,25 +25,14 @@ from tests.simulation.faults import Faults
 from tests.simulation.link import End, Link
 from tests.simulation.master import Master
 from tests.simulation.node import Node
-from tests.simulation.people import FLAKY, JOB, ZONES, People
+from tests.simulation.outcome import BOUND, LATEST, Outcome
+from tests.simulation.people import People
 from tests.simulation.rules import Broken, Rules
 from tests.simulation.settled import unsettled
+from tests.simulation.view import view_of
+from tests.simulation.wishes import FLAKY, JOB, ZONES
 
-# s of virtual time from the last fault until all is as asked. What may follow on each other: an
-# agent's pause before it connects (60 s on a slow link), the pause of a plan that came again and
-# again (60 s), that of an instance whose start failed (60 s), and of a crash loop (here 8 s).
-BOUND = 200.0
 QUIET = 20.0  # s in which nothing may happen after that
-_LATEST = 80  # lines of the story that a failure comes with
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    seed: int
-    took: float  # s of virtual time until all was as asked
-    steps: int  # what people and faults did
-    broken: tuple[str, ...]
-    story: tuple[str, ...]
 
 
 def run(seed: int, nodes: int = 0, tell: Callable[[str], None] | None = None) -> Outcome:
@@ -66,8 +54,8 @@ class Schedule:
         self, seed: int, nodes: int, base: Path, tell: Callable[[str], None] | None
     ) -> None:
         self.rng = random.Random(seed)
-        self.story: deque[str] = deque(maxlen=_LATEST)
-        self.rules = Rules(self.note)
+        self.story: deque[str] = deque(maxlen=LATEST)
+        self.rules = Rules(self.note, now)
         self.master = Master(self.rng, self.rules.failed)
         self.master.hung_up = self._hung_up
         self.faults = Faults(self)
@@ -173,7 +161,7 @@ class Schedule:
         while now() - began < BOUND:
             await asyncio.sleep(1.0)
             self._stop_if_broken()
-            why = unsettled(self.master.cluster, self.nodes)
+            why = unsettled(view_of(self.master.cluster, self.nodes.values()))
             if not why:
                 return now() - began
         self.rules.failed(f"it does not come to rest within {BOUND:g} s: {why}")
@@ -199,7 +187,7 @@ class Schedule:
             self.rules.failed("what is to run was told again, though nothing changed")
         if self.master.engine.written(keys.ASSIGNMENT) != written:
             self.rules.failed("copies were placed anew, though nothing changed")
-        if why := unsettled(self.master.cluster, self.nodes):
+        if why := unsettled(view_of(self.master.cluster, self.nodes.values())):
             self.rules.failed(f"it did not stay as asked: {why}")
 
 

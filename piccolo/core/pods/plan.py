@@ -18,7 +18,7 @@ from math import inf
 from piccolo.core.pods.restarts import INTERRUPTED, ISOLATED, UNHEALTHY, End
 from piccolo.core.pods.runs import finish
 from piccolo.core.pods.sight import Seen, State
-from piccolo.core.pods.state import PULL_VISIBLE, Member, Turn
+from piccolo.core.pods.state import PULL_VISIBLE, Member, Turn, key
 from piccolo.core.pods.steps import (
     Check,
     Clean,
@@ -51,6 +51,15 @@ def plan(turn: Turn) -> None:
         _halt(turn)
     else:
         _run(turn)
+    _forget_troubles(turn)
+
+
+def _forget_troubles(turn: Turn) -> None:
+    """With what nobody wants to do any more: such as stopping a container that is gone since."""
+    pod = turn.pod
+    if pod.troubles:
+        wanted = turn.wanted.union(key(under_way.action) for under_way in pod.busy.values())
+        pod.troubles = {k: trouble for k, trouble in pod.troubles.items() if k in wanted}
 
 
 def _inspections(turn: Turn) -> None:

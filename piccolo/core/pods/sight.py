@@ -102,6 +102,13 @@ class Sight:
     def get(self, id: str) -> Seen | None:
         return self._seen.get(id)
 
+    def find(self, name: str, hash: str) -> Seen | None:
+        """Of several that claim to be it, the one known longest."""
+        for seen in self._seen.values():
+            if seen.name == name and seen.hash == hash:
+                return seen
+        return None
+
     def made(self, id: str, name: str, hash: str, now: float) -> None:
         """We created it; a listing may have told so before."""
         if id not in self._seen:

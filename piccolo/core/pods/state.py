@@ -136,9 +136,8 @@ class Pod:
         return any(not isinstance(u.action, EnsureImage | Check) for u in self.busy.values())
 
     def current(self, member: Member) -> Seen | None:
-        """Its container: of several that claim to be it, the one known longest."""
-        mine = (member.name, self.instance.hash)
-        return next((s for s in self.sight if (s.name, s.hash) == mine), None)
+        """Its container."""
+        return self.sight.find(member.container.name, self.instance.hash)
 
     def member(self, seen: Seen) -> Member | None:
         """Whose container it is; None: surplus."""
@@ -194,6 +193,7 @@ class Turn:
     chance: float  # 0..1
     actions: list[Action] = field(default_factory=list)
     wake_at: float = inf
+    wanted: set[str] = field(default_factory=set)  # keys of what is to be done, now or later
 
     def later(self, at: float) -> None:
         self.wake_at = min(self.wake_at, at)
@@ -201,6 +201,8 @@ class Turn:
     def do(self, action: Answered) -> bool:
         """Do it, unless something else is under way there, or it has to wait. True: done."""
         pod = self.pod
+        if pod.troubles:
+            self.wanted.add(key(action))
         if action.slot in pod.busy:
             return False
         trouble = pod.troubles.get(key(action))

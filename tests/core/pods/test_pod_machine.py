@@ -449,6 +449,21 @@ def test_what_cannot_be_stopped_is_removed() -> None:
     assert any(isinstance(action, Remove) for action in simulation.done)
 
 
+def test_a_trouble_is_over_with_what_it_was_about() -> None:
+    """A container that could not be stopped is gone: the next one is well."""
+    simulation = running()
+    simulation.refuse = lambda action: (
+        Refused(action, "Refused", "it hangs") if isinstance(action, Stop) else None
+    )
+    simulation.feed(Held("the master is away"))
+    simulation.settle()
+    assert simulation.status.reason == "Isolated"
+    simulation.feed(Held(None))
+    simulation.settle()
+    status = simulation.status
+    assert (status.phase, status.ready, status.reason) == (Phase.RUNNING, True, "")
+
+
 def test_nothing_is_done_while_all_is_well() -> None:
     simulation = running(instance("a", "b"))
     simulation.after(3600.0)

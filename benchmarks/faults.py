@@ -9,11 +9,14 @@ from functools import partial
 
 from benchmarks.figures import Figure, Plan
 from benchmarks.ground import PATIENCE, join, make_lab, wait_all
+from piccolo.core.nodes.liveness import PROFILES
 from tests.lab.cluster import Lab
 from tests.lab.net import Network
 
 BOUND = 5.0  # s
 TARGET = "worst ≤ 5 s, aim 3 s"
+RETURN = 3.0 + PROFILES["wired"].backoff_cap  # s
+RETURN_TARGET = "worst ≤ 3 s + one back-off of 5 s"
 SPREAD = 2.0  # s over which the faults of a round begin
 CALM = 3.0  # s between two rounds
 OUTAGE = 20.0  # s
@@ -57,9 +60,9 @@ def faults(plan: Plan) -> Iterator[Figure]:
     for name, what in FAULTS.items():
         yield Figure(f"{what} → NotReady", TARGET, "s", seen[name], BOUND, "worst", unless=why)
     cables = [took for name in ("node3", "node4", "node5") for took in healed[name]]
-    yield Figure("cable back at once → Ready", "", "s", cables, unless=why)
-    yield Figure("agent thawed at once → Ready", "", "s", healed["node2"])
-    yield Figure("agent started again after kill -9 → Ready", "", "s", healed["node1"])
+    yield _returned("cable back at once → Ready", cables, why)
+    yield _returned("agent thawed at once → Ready", healed["node2"])
+    yield _returned("agent started again after kill -9 → Ready", healed["node1"])
 
 
 def outage(plan: Plan) -> Iterator[Figure]:
@@ -83,7 +86,11 @@ def outage(plan: Plan) -> Iterator[Figure]:
                 for name, at in healed.items():
                     took.append(watch.wait_status(name, "Ready", PATIENCE, at).at - at)
                 time.sleep(CALM)
-    yield Figure("cable back after 20 s → Ready", "", "s", took)
+    yield _returned("cable back after 20 s → Ready", took)
+
+
+def _returned(what: str, seconds: list[float], unless: str = "") -> Figure:
+    return Figure(what, RETURN_TARGET, "s", seconds, RETURN, "worst", unless=unless)
 
 
 Act = Callable[[], None]

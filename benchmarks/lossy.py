@@ -26,7 +26,7 @@ def lossy(plan: Plan) -> Iterator[Figure]:
                 lab.net.loss(name, percent)
             time.sleep(plan.steady)
             lost = [c.name for c in watch.since(begun) if c.status == "NotReady"]
-    minutes = f"{plan.steady / 60:.0f} min"
+    minutes = f"{plan.steady / 60:.0f} min" if plan.steady >= 60 else f"{plan.steady:.0f} s"
     for percent, target, limit in ((20.0, "0", 0.0), (30.0, "", None)):
         count = sum(degrees[name] == percent for name in lost)
         what = f"false NotReady, 5 nodes, {percent:.0f} % of packets lost, {minutes}"

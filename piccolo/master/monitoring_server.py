@@ -51,6 +51,7 @@ class MonitoringServer:
         self._opened_at: dict[str, float] = {}
         self._datagrams: dict[str, bool] = {}  # the verdict on each open session, once there is one
         self._suspects: set[str] = set()
+        self._lost = False  # some node was lost since the heartbeats were written
         self._shortages: dict[str, ShortageDetector] = {}
         self._history: dict[str, deque[tuple[datetime, Usage]]] = {}
         self._wake = asyncio.Event()
@@ -209,8 +210,8 @@ class MonitoringServer:
                 deadline = link.next_deadline(now)
                 if deadline is not None:
                     wake_at = min(wake_at, deadline)
-            if now - kept_at >= _HEARTBEATS_KEPT_EVERY:
-                kept_at = now
+            if self._lost or now - kept_at >= _HEARTBEATS_KEPT_EVERY:
+                kept_at, self._lost = now, False
                 self.keep_heartbeats()
             self._wake.clear()
             pause = max(_JUDGE_AT_MOST_EVERY, wake_at - now)
@@ -235,7 +236,10 @@ class MonitoringServer:
                 node_id, connected=False, last_heartbeat=self._last_sign(node_id, link, now)
             )
             self._nodes.fault(node_id, fault, link.explain(fault, now))
-            self.keep_heartbeats()  # when it was last seen is worth as much as that it is lost
+            # When it was last seen is worth as much as that it is lost. Once for all that are lost
+            # together: that may be a thousand.
+            self._lost = True
+            self._wake.set()
         elif fault is None and lost and link.open and not link.suspect(now):
             self._set_live(node_id, connected=True)
             self._nodes.link_restored(node_id)

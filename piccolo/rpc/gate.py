@@ -1,8 +1,9 @@
 """How many may be inside, and who has to go when it is full.
 
 Bookkeeping only: no sockets, no clock. Two rules hold everywhere. The oldest makes room, as an
-honest peer is quick and an attacker's half-open connections pile up; and the party that has the
-most loses first, so that one source never keeps another one out.
+honest peer is quick and an attacker's half-open connections pile up, but for one that waits for
+our answer; and the party that has the most loses first, so that one source never keeps another one
+out.
 """
 
 from __future__ import annotations
@@ -114,11 +115,14 @@ T = TypeVar("T")
 
 
 class Crowd(Generic[T]):
-    """Members by the party that they belong to, and since when."""
+    """Members by the party that they belong to, and since when. Nothing takes longer in a larger
+    crowd: when hundreds want in at once, each of them is judged by what is here.
+    """
 
     def __init__(self) -> None:
         self._of: dict[str, dict[T, float]] = {}
         self._total = 0
+        self._by_size: list[dict[str, None]] = [{}]  # parties by how many members they have
 
     def __len__(self) -> int:
         return self._total
@@ -131,8 +135,10 @@ class Crowd(Generic[T]):
         return len(self._of.get(party, ()))
 
     def add(self, party: str, member: T, now: float) -> None:
-        self._of.setdefault(party, {})[member] = now
+        members = self._of.setdefault(party, {})
+        members[member] = now
         self._total += 1
+        self._resized(party, len(members) - 1, len(members))
 
     def remove(self, party: str, member: T) -> bool:
         """Whether it was in."""
@@ -141,21 +147,44 @@ class Crowd(Generic[T]):
             return False
         del members[member]
         self._total -= 1
+        self._resized(party, len(members) + 1, len(members))
         if not members:
             del self._of[party]
         return True
+
+    def _resized(self, party: str, before: int, now: int) -> None:
+        self._by_size[before].pop(party, None)
+        if now == len(self._by_size):
+            self._by_size.append({})
+        if now:
+            self._by_size[now][party] = None
+        while len(self._by_size) > 1 and not self._by_size[-1]:
+            self._by_size.pop()
 
     def oldest(self, party: str) -> tuple[T, float]:
         """And since when it is in."""
         return next(iter(self._of[party].items()))
 
+    def members(self, party: str) -> Iterator[tuple[T, float]]:
+        """Oldest first, and since when each is in."""
+        return iter(self._of[party].items())
+
     def largest(self) -> str:
         """The party with the most members; there must be one."""
-        return max(self._of, key=lambda party: len(self._of[party]))
+        return next(iter(self._by_size[-1]))
+
+    def all_largest(self) -> list[str]:
+        """Those that have as many."""
+        return list(self._by_size[-1])
 
 
 class Member(Protocol):
     """An established connection."""
+
+    @property
+    def waits(self) -> bool:
+        """Whether it has said all that it wants, and we owe it an answer."""
+        ...
 
     def dismiss(self, reason: str) -> None:
         """Close it now."""
@@ -198,30 +227,38 @@ class Connections:
     def _room_for_known(self, identity: str) -> bool:
         limits = self._limits
         if self.known.of(identity) >= limits.per_identity:
-            self._dismiss(self.known, identity)
+            self._dismiss(self.known, identity, self.known.oldest(identity)[0])
         elif len(self.known) >= limits.known:
             largest = self.known.largest()
             if self.known.of(largest) <= self.known.of(identity) + 1:
                 return False
-            self._dismiss(self.known, largest)
+            self._dismiss(self.known, largest, self.known.oldest(largest)[0])
         return True
 
     def _room_for_anonymous(self, source: str, now: float) -> bool:
+        """Who waits for us keeps its place, but for sources that have more than others: when many
+        come at once, it is the one that is served next.
+        """
         limits, crowd = self._limits, self.anonymous
         if crowd.of(source) >= limits.anonymous_per_source:
-            rival = source
+            rivals = [source]
         elif len(crowd) >= limits.anonymous:
-            rival = crowd.largest()
+            rivals = crowd.all_largest()
         else:
             return True
-        unfair = crowd.of(rival) > crowd.of(source) + 1
-        if not unfair and now - crowd.oldest(rival)[1] < limits.anonymous_patience:
-            return False
-        self._dismiss(crowd, rival)
-        return True
+        unfair = crowd.of(rivals[0]) > crowd.of(source) + 1
+        for rival in rivals:
+            for member, since in crowd.members(rival):
+                if not unfair and now - since < limits.anonymous_patience:
+                    break  # those behind it are younger
+                if not member.waits:
+                    self._dismiss(crowd, rival, member)
+                    return True
+        if unfair:
+            self._dismiss(crowd, rivals[0], crowd.oldest(rivals[0])[0])
+        return unfair
 
     @staticmethod
-    def _dismiss(crowd: Crowd[Member], party: str) -> None:
-        member, _ = crowd.oldest(party)
+    def _dismiss(crowd: Crowd[Member], party: str, member: Member) -> None:
         crowd.remove(party, member)
         member.dismiss("a newer connection takes its place")

@@ -199,11 +199,14 @@ class Listener:
     def _next(self) -> None:
         """Give places to those who are ready, first come, first served."""
         waiting: set[str] = set()  # sources that have to wait
+        full = False  # for sources that have no place at all: what holds for one holds for all
         for arrival in list(self._ready):
-            if arrival.source in waiting:
+            has_none = not self._shaking.of(arrival.source)
+            if arrival.source in waiting or (full and has_none):
                 continue
             if not self._place_for(arrival.source):
                 waiting.add(arrival.source)
+                full = full or has_none
                 continue
             self._leave_lobby(arrival)
             self._shaking.add(arrival.source, arrival, self._loop.time())

@@ -96,6 +96,7 @@ class MessageStream(Stream):
     _turns: asyncio.Lock
     _in_body = False
     _opened = False
+    _answered = False
 
     def init_stream(self, stream_id: int, connection: Connection) -> None:
         super().init_stream(stream_id, connection)
@@ -104,6 +105,15 @@ class MessageStream(Stream):
     def limit(self, limits: Limits, most: int, turns: asyncio.Lock) -> None:
         """`most`: bytes of a message; `turns` is held while a large one is read."""
         self._limits, self._most, self._turns = limits, most, turns
+
+    @property
+    def waits(self) -> bool:
+        """Whether all of the request is there, and nothing of the answer was sent yet."""
+        return self.buffer.complete and not self._answered
+
+    async def send_headers(self, headers: Any, end_stream: bool = False) -> None:
+        self._answered = True
+        await super().send_headers(headers, end_stream)
 
     async def recv_data(self, size: int) -> bytes:
         """Raises `GRPCError` when the message is too large, too slow, or none."""

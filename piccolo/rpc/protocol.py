@@ -229,6 +229,11 @@ class ServerProtocol(H2Protocol):
                 timer.cancel()
         self.processor.close(reason="the connection was lost")
 
+    @property
+    def waits(self) -> bool:
+        streams = self.processor.streams.values()
+        return any(stream.waits for stream in streams if isinstance(stream, MessageStream))
+
     def dismiss(self, reason: str) -> None:
         """Close it now, without a goodbye that a peer could delay."""
         transport = getattr(self.connection, "_transport", None)

@@ -12,8 +12,9 @@ SMALL = Limits(known=4, per_identity=2, anonymous=4, anonymous_per_source=3, ano
 
 
 class One:
-    def __init__(self) -> None:
+    def __init__(self, *, waits: bool = False) -> None:
         self.gone = False
+        self.waits = waits
 
     def dismiss(self, reason: str) -> None:
         self.gone = True
@@ -40,6 +41,11 @@ def test_a_crowd_knows_its_oldest_and_its_largest_party() -> None:
     assert not crowd.remove("b", "2")
     assert not crowd.remove("c", "2")
     assert (sorted(crowd), len(crowd)) == (["1", "3"], 2)
+    assert crowd.all_largest() == ["a", "b"]
+    crowd.add("a", "4", 4.0)
+    assert (crowd.largest(), list(crowd.members("a"))) == ("a", [("1", 1.0), ("4", 4.0)])
+    assert all(crowd.remove("a", member) for member in "14")
+    assert crowd.all_largest() == ["b"]
 
 
 def test_the_newest_connections_of_an_identity_stay() -> None:
@@ -64,6 +70,28 @@ def test_a_source_without_certificates_replaces_its_own_after_a_while() -> None:
     assert [member.gone for member in members] == [True, False, False]
     inside.leave(members[1], "s", "")
     assert inside.enter(One(), "s", "", 2.0)
+
+
+def test_who_waits_for_an_answer_is_not_sent_away_shortly_before_it() -> None:
+    inside, waiting, idle = Connections(SMALL), One(waits=True), One()
+    members = [waiting, One(waits=True), idle, One(waits=True)]
+    for member, source in zip(members, "abcd", strict=True):
+        assert inside.enter(member, source, "", 0.0)
+    assert inside.enter(One(waits=True), "e", "", 3.0)
+    assert [member.gone for member in members] == [False, False, True, False]
+    assert not inside.enter(One(), "f", "", 4.0)  # the one that came last has its time
+    assert not inside.enter(One(), "f", "", 9.0)  # now all of them wait
+    waiting.waits = False
+    assert inside.enter(One(), "f", "", 9.0)
+    assert waiting.gone
+
+
+def test_who_waits_makes_room_all_the_same_if_its_source_has_more() -> None:
+    inside, members = Connections(SMALL), [One(waits=True) for _ in range(4)]
+    for member, source in zip(members, "aaab", strict=True):
+        assert inside.enter(member, source, "", 0.0)
+    assert inside.enter(One(), "c", "", 0.0)
+    assert [member.gone for member in members] == [True, False, False, False]
 
 
 def test_a_source_that_has_less_takes_the_place_of_one_that_has_more() -> None:

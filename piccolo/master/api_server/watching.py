@@ -58,6 +58,8 @@ class Watcher:
             try:
                 async with aclosing(changes):
                     async for change in changes:
+                        if self._is_heartbeat(change.key):
+                            continue
                         for key in self._touched(change.key):
                             for response in self._changed(key):
                                 yield response
@@ -84,6 +86,25 @@ class Watcher:
             ]
         for key in found:
             yield from self._changed(key)
+
+    def _is_heartbeat(self, key: str) -> bool:
+        """Whether nothing that the client asked to hear of can have changed. Found out without
+        looking at the whole node: a thousand nodes have a hundred heartbeats a second, and each
+        client that watches is asked about each of them.
+        """
+        if self._kind != wire.WatchKind.NODE or self._usage or not key.startswith(keys.LIVE):
+            return False
+        node_id = key.removeprefix(keys.LIVE)
+        sent = self._sent.get(keys.node(node_id))
+        if sent is None or sent.node is None or sent.node.link is None:
+            return False
+        live, link = self._c.state.live(node_id), sent.node.link
+        return (live.generation, live.connected, live.suspect, live.datagrams) == (
+            sent.node.generation,
+            link.connected,
+            link.suspect,
+            link.datagrams,
+        )
 
     def _touched(self, key: str) -> list[str]:
         """The objects of the watched kind that may look different after a change of `key`."""

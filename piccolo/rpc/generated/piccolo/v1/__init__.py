@@ -1297,6 +1297,21 @@ class NodeRegistrationRequest(betterproto2.Message):
     wired | wireless | cellular; node.yaml wins over it
     """
 
+    held_cluster_id: "str" = betterproto2.field(12, betterproto2.TYPE_STRING)
+    """
+    of the cluster that the workloads on its disk are from
+    """
+
+    held_workloads: "list[str]" = betterproto2.field(13, betterproto2.TYPE_STRING, repeated=True)
+    """
+    names of some of them
+    """
+
+    held_count: "int" = betterproto2.field(14, betterproto2.TYPE_UINT32)
+    """
+    how many there are; 0: it holds nothing
+    """
+
 
 default_message_pool.register_message(
     "piccolo.v1", "NodeRegistrationRequest", NodeRegistrationRequest

@@ -4,11 +4,14 @@
   and the end of the report says loudly what was not tested. In CI (`CI=true`), as root, everything
   can be installed: there it fails instead.
 - No task outlives its test: see `no_leaked_tasks`.
+- With `--dist loadfile` the tests of a file stay together, in its order: they share a lab. So do
+  all that tell stories, see `tests.e2e.stories`.
 """
 
 from __future__ import annotations
 
 import asyncio
+import gc
 import inspect
 import os
 import shutil
@@ -17,6 +20,9 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped]
+
+from tests.e2e.stories import tells_stories
 
 # Here, because other suites import them before the conftest.py beside them is read.
 pytest.register_assert_rewrite(
@@ -76,6 +82,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
                 )
 
 
+def pytest_collection_finish() -> None:
+    """What there is by now stays until the end: a twentieth of all time went into looking at it."""
+    gc.freeze()
+
+
 @pytest.fixture
 def _missing_in_ci(request: pytest.FixtureRequest) -> None:
     reasons = [
@@ -84,6 +95,17 @@ def _missing_in_ci(request: pytest.FixtureRequest) -> None:
         if request.node.get_closest_marker(marker) and (reason := _why_not(marker))
     ]
     pytest.fail(f"CI must be able to run this, but it {'; '.join(reasons)}", pytrace=False)
+
+
+class ByFiles(LoadScopeScheduling):  # type: ignore[misc]
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.partition("::")[0]
+        return "stories" if tells_stories(self.config.rootpath / file) else file
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> ByFiles | None:
+    return ByFiles(config, log) if config.getvalue("dist") == "loadfile" else None
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

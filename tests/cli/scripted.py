@@ -6,7 +6,6 @@ import asyncio
 import os
 import ssl
 import subprocess
-import sys
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
@@ -22,8 +21,9 @@ from piccolo.security.authority import Authority, Request, Signed
 from piccolo.security.context import Context, save
 from piccolo.security.request import make_key, make_request
 from piccolo.security.tls import server_context
+from tests.cli import warm
+from tests.cli.warm import PICCOLO as PICCOLO
 
-PICCOLO = Path(sys.executable).with_name("piccolo")
 CLUSTER = "0b5c1f5e-0f5f-4a52-9a9b-6f3c1d0a7c11"
 YEAR = timedelta(days=365)
 HANG_UP = object()  # an answer: the connection is lost
@@ -34,10 +34,9 @@ def now() -> datetime:
 
 
 def piccolo(*args: str, home: Path, **environ: str) -> subprocess.CompletedProcess[str]:
-    """The installed program, of a user whose home directory is `home`."""
+    """The program, of a user whose home directory is `home`."""
     env = {k: v for k, v in os.environ.items() if not k.startswith(("PICCOLO_", "XDG_"))}
-    env |= {"HOME": str(home), **environ}
-    return subprocess.run([PICCOLO, *args], capture_output=True, text=True, timeout=30, env=env)
+    return warm.run(*args, env=env | {"HOME": str(home), **environ})
 
 
 class Cluster:

@@ -13,6 +13,7 @@ import pytest
 
 from piccolo import __version__
 from piccolo.cli.verbs import HINTS
+from tests.cli import warm
 from tests.cli.scripted import Cluster, saved
 
 pytestmark = pytest.mark.slow  # each test starts the program, some several times
@@ -25,14 +26,11 @@ CLIENT_COMMANDS = [
     *("history workload", "get workloads", "get workload", "describe workload"),
     *("context create", "context renew", "context revoke", "ca show", "ca rotate", "ca retire"),
 ]
-PICCOLO = Path(sys.executable).with_name("piccolo")
 
 
 def piccolo(*args: str, **environ: str) -> subprocess.CompletedProcess[str]:
     env = {k: v for k, v in os.environ.items() if not k.startswith("PICCOLO_")}
-    return subprocess.run(
-        [PICCOLO, *args], capture_output=True, text=True, timeout=30, env=env | environ
-    )
+    return warm.run(*args, env=env | environ)
 
 
 def test_help_names_every_verb() -> None:
@@ -176,8 +174,9 @@ def test_every_verb_that_is_hinted_at_exists() -> None:
 
 
 def test_every_verb_for_clients_takes_a_context() -> None:
+    verbs = piccolo("--help").stdout
     for verb, *_ in (command.split() for command in CLIENT_COMMANDS):
-        assert verb in piccolo("--help").stdout
+        assert verb in verbs
     for command in CLIENT_COMMANDS:
         help_text = piccolo(*command.split(), "--help").stdout
         assert "--context" in help_text, command

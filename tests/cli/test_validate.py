@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.scripted import PICCOLO, piccolo
+from tests.cli import warm
+from tests.cli.scripted import piccolo
 
 GOOD = """\
 apiVersion: piccolo.io/v1
@@ -78,20 +79,19 @@ def test_names(home: Path) -> None:
     assert "replicas" in done.stderr
 
 
-def stdin(data: bytes) -> subprocess.CompletedProcess[bytes]:
-    args = [str(PICCOLO), "validate", "-f", "-"]
-    return subprocess.run(args, input=data, capture_output=True, timeout=30, env=os.environ)
+def stdin(data: bytes) -> subprocess.CompletedProcess[str]:
+    return warm.run("validate", "-f", "-", env=os.environ, stdin=data)
 
 
 def test_standard_input() -> None:
     done = stdin(GOOD.encode())
-    assert (done.returncode, done.stdout.decode()) == (0, "✓ Workload web: ok\n")
+    assert (done.returncode, done.stdout) == (0, "✓ Workload web: ok\n")
     done = stdin(b"x" * 2_000_000)
     assert done.returncode == 2
-    assert b"standard input: more than the 1 MiB allowed" in done.stdout
+    assert "standard input: more than the 1 MiB allowed" in done.stdout
     done = stdin(b"")
     assert done.returncode == 2
-    assert b"there is no document at all" in done.stdout
+    assert "there is no document at all" in done.stdout
 
 
 @pytest.mark.parametrize(

@@ -8,31 +8,38 @@ the story if it failed.
 
 from __future__ import annotations
 
+import functools
 import threading
+import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 Tell = Callable[[], Any]
 
+APART = 2.0  # s between two beginnings: to start a lab takes processors, later it mostly waits
+
 _known: dict[str, Tell] = {}
 
 
 class Stories:
     def __init__(self, wanted: Iterable[str]) -> None:
-        self._told: dict[str, Future[Any]] = {name: Future() for name in wanted}
-        for name, told in self._told.items():
+        self._told: dict[str, Future[Any]] = {name: Future() for name in sorted(wanted)}
+        for number, (name, told) in enumerate(self._told.items()):
             # A daemon: when the tests end early nobody waits for it. Its lab is removed all the
             # same, see `tests.lab.reaper`.
-            threading.Thread(target=_tell, args=(name, told), name=name, daemon=True).start()
+            args = (name, told, number * APART)
+            threading.Thread(target=_tell, args=args, name=name, daemon=True).start()
 
     def of(self, name: str) -> Any:
         return self._told[name].result()
 
 
-def _tell(name: str, told: Future[Any]) -> None:
+def _tell(name: str, told: Future[Any], after: float) -> None:
+    time.sleep(after)
     try:
         told.set_result(_known[name]())
     except BaseException as error:
@@ -50,6 +57,11 @@ def story(tell: Tell) -> Any:
         return stories.of(name)
 
     return told
+
+
+@functools.cache
+def tells_stories(file: Path) -> bool:
+    return "\n@story\n" in file.read_text()
 
 
 def wanted_by(items: Iterable[pytest.Item]) -> set[str]:

@@ -36,3 +36,8 @@ class Clock:
             # sys.getswitchinterval().
             "FAKETIME_WAIT_MS": "5",
         }
+
+    @staticmethod
+    def traces(pid: int) -> list[str]:
+        """The files that a program leaves when it is killed: shm_overview(7), sem_overview(7)."""
+        return [f"/dev/shm/faketime_shm_{pid}", f"/dev/shm/sem.faketime_sem_{pid}"]

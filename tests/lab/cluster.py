@@ -20,7 +20,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -172,8 +172,7 @@ class Lab:
         argv += extra
         again = partial(self.start_master, *extra, config=config, env=env, limit=limit)
         self._again["master"] = again
-        env = {**self._clock_env("master"), **(env or {})}
-        self.master_proc = Proc(self.site, self.master, "master", argv, env=env, limit=limit)
+        self.master_proc = self._start(self.master, "master", argv, env or {}, limit)
         if wait:
             self.wait_listening(self.master_proc, PORT)
             self._wait_context(self.master_proc)
@@ -213,8 +212,7 @@ class Lab:
             argv += ["--podman-socket", str(self.sockets[name])]
         argv += extra
         token = {"PICCOLO_TOKEN": self.join_token()}
-        env = {**token, **self._clock_env(name), **(env or {})}
-        self.agents[name] = Proc(self.site, host, "agent", argv, env=env, limit=limit)
+        self.agents[name] = self._start(host, "agent", argv, {**token, **(env or {})}, limit)
         return self.agents[name]
 
     def start_again(self, host: str) -> Proc:
@@ -223,13 +221,26 @@ class Lab:
             raise LabError(f"nothing was ever started on {host}")
         return self._again[host]()
 
-    def _clock_env(self, host: str) -> dict[str, str]:
-        return self.clocks[host].env if host in self.clocks else {}
+    def _start(
+        self,
+        host: Host,
+        name: str,
+        argv: Sequence[str],
+        env: Mapping[str, str],
+        limit: Limit | None,
+    ) -> Proc:
+        """One of our own programs, by the host's clock if it has one."""
+        clock = self.clocks.get(host.name)
+        if clock is None:
+            return Proc(self.site, host, name, argv, env=env, limit=limit)
+        proc = Proc(self.site, host, name, argv, env={**clock.env, **env}, limit=limit)
+        self.site.undo("rm", "-f", *clock.traces(proc.pid))
+        return proc
 
     def join_token(self) -> str:
         """A token that is good for all nodes of the lab; empty while there is no master to ask."""
         if not self.token and self.master_proc is not None and self.master_proc.alive:
-            made = self.piccolo("token", "create", "--uses", "1000", "-o", "json")
+            made = self.piccolo("token", "create", "--uses", "2000", "-o", "json")
             self.token = json.loads(made.stdout)["token"]
         return self.token
 

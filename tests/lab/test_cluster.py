@@ -33,6 +33,7 @@ def test_without_root_on_loopback() -> None:
     assert leftovers(lab.site.id) == []
 
 
+@pytest.mark.slow
 def test_two_on_loopback_do_not_meet() -> None:
     with LoopbackLab(0) as one, LoopbackLab(0) as other:
         one.start_master()
@@ -41,6 +42,7 @@ def test_two_on_loopback_do_not_meet() -> None:
         assert one.address != other.address
 
 
+@pytest.mark.slow
 def test_failures_say_why() -> None:
     with LoopbackLab(0) as lab:
         with pytest.raises(LabError, match="piccolo get nodes --timeout 1: exit"):

@@ -14,8 +14,9 @@ from functools import partial
 from typing import Any
 
 from grpclib import GRPCError, Status
+from grpclib.exceptions import StreamTerminatedError
 from grpclib.protocol import Buffer, Connection, Stream
-from h2.exceptions import ProtocolError
+from h2.exceptions import ProtocolError, StreamClosedError
 
 from piccolo.rpc.gate import Limits
 
@@ -114,6 +115,14 @@ class MessageStream(Stream):
     async def send_headers(self, headers: Any, end_stream: bool = False) -> None:
         self._answered = True
         await super().send_headers(headers, end_stream)
+
+    async def send_data(self, data: bytes, end_stream: bool = False) -> None:
+        """Raises `StreamTerminatedError` when the peer has closed the stream: whoever is about to
+        send learns that first, before it is told of the end."""
+        try:
+            await super().send_data(data, end_stream)
+        except StreamClosedError:
+            raise StreamTerminatedError("the peer closed the stream") from None
 
     async def recv_data(self, size: int) -> bytes:
         """Raises `GRPCError` when the message is too large, too slow, or none."""

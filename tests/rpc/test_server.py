@@ -11,11 +11,14 @@ import pytest
 from grpclib import GRPCError, Status
 from grpclib.client import UnaryUnaryMethod
 from grpclib.encoding.base import CodecBase
+from grpclib.exceptions import StreamTerminatedError
+from grpclib.protocol import Stream as H2Stream
 
 from piccolo.core.address import Address
 from piccolo.core.errors import PermissionDenied, Unavailable
 from piccolo.rpc import wire
 from piccolo.rpc.client import dial
+from piccolo.rpc.messages import MessageStream
 from piccolo.rpc.server import Caller, GrpcServer
 from tests.rpc.ground import GET_NODE, Ground, Guarding, Issuer, Service, ask, eventually, ours
 
@@ -157,3 +160,23 @@ async def test_dialling_names_every_address_that_failed() -> None:
         )
     assert "127.0.0.1:1" in str(caught.value)
     assert "127.0.0.2:1" in str(caught.value)
+
+
+async def test_an_answer_to_a_stream_that_was_closed_is_no_failure_of_ours(
+    ground: Ground, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The peer's reset is taken in while a handler is about to send."""
+    send = H2Stream.send_data
+
+    async def reset_first(self: H2Stream, data: bytes, end_stream: bool = False) -> None:
+        if isinstance(self, MessageStream) and self.id:  # the server's
+            self._h2_connection.reset_stream(self.id)
+            self.connection.flush()
+        await send(self, data, end_stream)
+
+    monkeypatch.setattr(H2Stream, "send_data", reset_first)
+    async with ground.caller() as connection:
+        with pytest.raises(StreamTerminatedError):
+            await ask(connection, "anything")
+    await eventually(lambda: ground.service.calls == 1)
+    assert "failed" not in caplog.text

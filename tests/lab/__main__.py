@@ -34,6 +34,8 @@ DISK_MB = 64
 def main() -> None:
     arguments = _parser().parse_args()
     if arguments.verb is None:
+        if arguments.lab is not None:
+            raise LabError("--lab chooses a lab that runs: say what to do to it (./dev lab --help)")
         _up(arguments)
     elif arguments.verb == "list":
         found = control.running()
@@ -64,6 +66,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--loopback", action="store_true",
                         help="without root: only programs can be broken")  # fmt: skip
     parser.add_argument("--bare", action="store_true", help="start no master and no agents")
+    verbs.add_lab(parser)
     found = parser.add_subparsers(dest="verb", metavar="VERB", title="verbs")
     found.add_parser("list", help="the labs that run")
     found.add_parser("sweep", help="remove what is left of labs whose owner is gone")

@@ -215,9 +215,12 @@ class Lab:
         self.agents[name] = self._start(host, "agent", argv, {**token, **(env or {})}, limit)
         return self.agents[name]
 
+    def was_started(self, host: str) -> bool:
+        return host in self._again
+
     def start_again(self, host: str) -> Proc:
         """Start the master or a node's agent as it was started last."""
-        if host not in self._again:
+        if not self.was_started(host):
             raise LabError(f"nothing was ever started on {host}")
         return self._again[host]()
 
@@ -332,6 +335,10 @@ class Lab:
             return self.store
         if self.etcd_proc is None or not self.etcd_proc.alive:
             self.start_etcd()
+        return self.etcd_url
+
+    @property
+    def etcd_url(self) -> str:
         return f"etcd://{self.master.ip}:{ETCD_PORT}"
 
     def __enter__(self) -> Self:

@@ -222,7 +222,7 @@ class Faults:
 
     def _file(self, host: str, file: str) -> Path:
         self._programs.check_host(host)
-        directory = self._lab.net.hosts[host].dir / "data"
+        directory = self._data(host)
         path = directory / file
         if not path.is_file():
             there = sorted(
@@ -230,6 +230,9 @@ class Faults:
             )
             raise LabError(f"{host} has no file {file}: there are {', '.join(there) or 'none'}")
         return path
+
+    def _data(self, host: str) -> Path:
+        return self._lab.net.hosts[host].dir / "data"
 
     def _rewritten(
         self, host: str, file: str, path: Path, before: bytes, after: bytes, what: str
@@ -257,32 +260,52 @@ class Faults:
     # ---- the machine ----
 
     def replace(self, host: str) -> Fault:
-        """Another machine takes a node's place: same name and address, empty disk, no containers.
+        """Another machine takes a host's place: same name and address, empty disk, no containers.
 
-        The undo brings the old machine back, with its data; its containers are gone.
+        An agent is started on it at once. A master is not: it would begin a cluster of its own, and
+        is to be restored first. The undo brings the old machine back, with its data, and starts
+        what ran on it; its containers are gone.
         """
-        self._check_node(host)
-        self._off(host, lambda: self._exchange(host))
-        undo = lambda: self._off(host, lambda: self._put_back(host))  # noqa: E731
-        return self._broken(host, "machine", "is another one", undo)
+        part = self._programs.named(host)
+        again = (host, "machine") in self._active  # it is not the first one's place it takes
+        ran = self._programs.alive(host, part) or (again and self._lab.was_started(host))
+        what = "is another one"
+        if part == "master":
+            self._programs.end(host, part)
+            self._exchange(host)
+            what += ": restore a backup there, then ./dev lab restart master"
+        else:
+            self._off(host, lambda: self._exchange(host))
+
+        def undo() -> None:
+            self._off(host, lambda: self._put_back(host))
+            if ran:  # though the other machine's agent may have ended, because nobody let it in
+                self._programs.start(host, part)
+
+        return self._broken(host, "machine", what, undo)
 
     def _exchange(self, host: str) -> None:
+        if host == "master":
+            self._lab.token = ""  # which only the old one is sure to know
         if host in self._lab.podman:
             self._lab.podman[host].podman("rm", "--force", "--all", "--time", "0")
         if host in self._lab.disks:
             self._lab.disks[host].exchange()
         else:
-            data = self._lab.nodes[host].dir / "data"
+            data = self._data(host)
+            data.mkdir(mode=0o700, exist_ok=True)  # nothing may ever have run there
             if data.with_suffix(".old").exists():  # it is not the first one's place it takes
                 shutil.rmtree(data)
             else:
                 data.rename(data.with_suffix(".old"))
 
     def _put_back(self, host: str) -> None:
+        if host == "master":
+            self._lab.token = ""
         if host in self._lab.disks:
             self._lab.disks[host].put_back()
         else:
-            data = self._lab.nodes[host].dir / "data"
+            data = self._data(host)
             shutil.rmtree(data, ignore_errors=True)
             data.with_suffix(".old").rename(data)
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from tests.lab.cluster import Lab
 from tests.lab.net import Network
+from tests.lab.podman import HELLO
 
 
 def guide(lab: Lab, *, verbs: bool = False) -> str:
@@ -27,6 +28,7 @@ def guide(lab: Lab, *, verbs: bool = False) -> str:
     add("ask the master", [*piccolo, "status"], [*piccolo, "get", "nodes", "-w"])
     if node in lab.podman:
         add(f"the containers of {node}, by its own Podman", [*lab.podman[node].command(), "ps"])
+        lines.extend(["", f"  # every node has the image {HELLO}, for what you `piccolo apply`"])
     if isinstance(lab.net, Network):
         add(f"a shell on {node} ({host.ip})", [*host.prefix(), "sh"])
     if verbs:
@@ -35,6 +37,15 @@ def guide(lab: Lab, *, verbs: bool = False) -> str:
             f"pull the cable of {node}; freeze its agent",
             [*dev, "cut", node],
             [*dev, "freeze", node],
+        )
+        store = [] if lab.store == "sqlite" else ["--replace", "--store", lab.etcd_url]
+        restore = ["restore", "lab.backup", "--data-dir", str(lab.master.dir / "data"), *store]
+        add(
+            "the master's disk dies, and a backup makes it anew",
+            [*piccolo, "backup", "lab.backup"],
+            [*dev, "replace", "master"],
+            [*piccolo, *restore],
+            [*dev, "restart", "master"],
         )
         add("what is broken, and how to break more", [*dev, "status"], [*dev, "--help"])
         add("put everything right", [*dev, "heal"])

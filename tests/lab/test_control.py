@@ -80,6 +80,10 @@ def test_a_lab_takes_verbs_from_another_terminal(place: str) -> None:
             code, output = typed(place, "heal")
             assert (code, "choose one with --lab" in output) == (1, True)
             assert typed(place, "status", "--lab", second) == (0, "nothing is broken\n")
+            assert typed(place, "--lab", second, "status") == (0, "nothing is broken\n")
+            assert typed(place, "--lab", first, "status") == (0, cut)
+            code, output = typed(place, "--lab", first)
+            assert (code, "say what to do to it" in output) == (1, True)
             assert first in typed(place, "list")[1]
             other.send_signal(signal.SIGTERM)
             assert other.wait(10) == 0

@@ -138,7 +138,7 @@ def test_what_is_not_there_is_named(lab: Lab) -> None:
         (lambda: lab.faults.restart("master", "etcd"), "this lab has no etcd"),
         (lambda: lab.faults.restart("node2"), "nothing was ever started on node2"),
         (lambda: lab.faults.corrupt("node1", "nothing"), "node1 has no file nothing: .*identity"),
-        (lambda: lab.faults.replace("master"), "master is no node: there are node1, node2"),
+        (lambda: lab.faults.clone("master"), "master is no node: there are node1, node2"),
     ):
         with pytest.raises(LabError, match=words):
             call()
@@ -243,7 +243,28 @@ def test_a_machine_is_replaced_and_comes_back(lab: Lab) -> None:
         assert mine.read_text() == "old"
 
 
+def test_the_machine_of_the_master_is_replaced_restored_and_comes_back(lab: Lab) -> None:
+    secret = lab.site.dir / "passphrase"
+    secret.write_text("correct horse battery staple")
+    secret.chmod(0o600)
+    file, known = str(lab.site.dir / "lab.backup"), ["--passphrase-file", str(secret)]
+    lab.piccolo("backup", file, *known)
+    old = data(lab, "master") / "admin.yaml"
+    before, first = old.read_bytes(), lab.master_proc
+    with lab.faults.replace("master"):
+        assert first is not None
+        assert not first.alive
+        assert list(data(lab, "master").iterdir()) == []
+        lab.piccolo("restore", file, *known, "--data-dir", str(data(lab, "master")))
+        lab.faults.restart("master")
+        assert "node1" in {node["name"] for node in lab.get("nodes")}
+    assert lab.master_proc is not None
+    assert lab.master_proc.alive
+    assert old.read_bytes() == before
+
+
 def test_a_machine_is_cloned(lab: Lab) -> None:
+    eventually(lambda: lab.get("node", "node1")["link"]["connected"])  # or the copy takes its place
     with lab.faults.clone("node1"):
         twin = lab.agents["node1-clone"]
         identity = (data(lab, "node1") / "identity.json").read_bytes()

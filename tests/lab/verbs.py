@@ -19,12 +19,18 @@ if TYPE_CHECKING:
 Verb = Callable[["Lab", argparse.Namespace], str]
 
 
+def add_lab(parser: argparse.ArgumentParser, default: str | None = None) -> None:
+    parser.add_argument(
+        "--lab", metavar="ID", default=default, help="to which lab a verb goes, when several run"
+    )
+
+
 def add_to(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Adds all verbs that need a running lab. Each sets `perform`."""
 
     def add(name: str, about: str, perform: Verb, *, host: bool = True) -> argparse.ArgumentParser:
         verb = verbs.add_parser(name, help=about, description=f"{about[0].upper()}{about[1:]}.")
-        verb.add_argument("--lab", metavar="ID", help="which lab, when several run")
+        add_lab(verb, default=argparse.SUPPRESS)  # it may stand before the verb too
         verb.set_defaults(perform=perform)
         if host:
             verb.add_argument("host", metavar="HOST", help="master, node1, node2, …")
@@ -73,13 +79,14 @@ def add_to(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
 
     clock = add("clock", "set the clock: +1h, or -- -5m, or '@2030-01-01 00:00:00'", _clock)
     clock.add_argument("to", metavar="TIME")
-    add("replace", "another machine in a node's place: same name, empty disk", _replace)
+    add("replace", "another machine in a host's place: same name, empty disk", _replace)
     add("clone", "run a copy of a node's disk in a second machine", _clone)
 
 
 def perform(lab: Lab, argv: Sequence[str]) -> str:
     """Carry out what was typed. Returns what to print. Raises `LabError`."""
     parser = argparse.ArgumentParser(prog="./dev lab", exit_on_error=False)
+    add_lab(parser)
     add_to(parser.add_subparsers(dest="verb", required=True))
     try:
         arguments = parser.parse_args(argv)

@@ -70,6 +70,10 @@ def _refuse(file: str, *, force: bool) -> None:
         raise InvalidSpec(f"{file} is a directory: name a file in it")
     elif os.path.lexists(file) and not force:
         raise Conflict(f"{file} exists already: name another file, or add --force to replace it")
+    elif not (parent := Path(file).parent).is_dir():
+        raise InvalidSpec(f"there is no directory {parent}: make it first, or name another FILE")
+    elif not os.access(parent, os.W_OK | os.X_OK):
+        raise InvalidSpec(f"you cannot write in the directory {parent}: name another FILE")
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from dataclasses import fields
 from piccolo.cli import rows
 from piccolo.cli.output import Table, age, clean, paint, size
 from piccolo.cli.spec import spec_of
-from piccolo.cli.workload_rows import INSTANCE_COLUMNS, colour, ready
+from piccolo.cli.workload_rows import INSTANCE_COLUMNS, colour
 from piccolo.config.units import format_duration
 from piccolo.core.workloads.containers import Container, Mount, Port, Probes
 from piccolo.core.workloads.workload import Placement, Workload
@@ -52,7 +52,8 @@ def _about(w: wire.Workload) -> Iterator[tuple[str, str]]:
     because = ": ".join(part for part in (w.reason, w.message) if part)
     if because:
         yield "Reason", clean(because)
-    yield "Ready", f"{ready(w)}, {w.updated} of generation {w.generation}, {w.placed} on a node"
+    updated = f"{w.updated} of generation {w.generation}"
+    yield "Ready", f"{w.ready}/{w.wanted}, {updated}, {w.placed} on a node"
     yield "Restarts", str(w.restarts)
     yield "Generation", f"{w.generation}, {age(w.changed_at)} ago"
     yield "Created", f"{rows.time_text(w.created_at)} ({age(w.created_at)} ago)"

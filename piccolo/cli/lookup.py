@@ -22,6 +22,7 @@ from piccolo.core.words import show
 from piccolo.security.context import NAME, Context, load
 
 VARIABLE = "PICCOLO_CONTEXT"
+ADMIN = "admin.yaml"
 _IMPORT = "piccolo context import FILE"
 
 
@@ -119,8 +120,11 @@ def _load(path: Path, source: str) -> Found:
             known = ", ".join(names())
         except InvalidSpec:
             known = ""
+        of_master = path.name == ADMIN
+        hint = f" (a master makes its {ADMIN} when it starts, also a restored one)"
         raise InvalidSpec(
-            f"{source}{error}; known by name: {known or f'none, `{_IMPORT}` adds one'}"
+            f"{source}{error}{hint if of_master else ''}; known by name:"
+            f" {known or f'none, `{_IMPORT}` adds one'}"
         ) from None
 
 
@@ -129,4 +133,4 @@ def _of_masters() -> Iterator[Path]:
     with contextlib.suppress(InvalidSpec):  # no home directory
         places.insert(0, default_data_dir("master", os.environ, root=os.geteuid() == 0))
     for place in dict.fromkeys(places):
-        yield Path(place) / "admin.yaml"
+        yield Path(place) / ADMIN

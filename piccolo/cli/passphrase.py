@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -12,12 +13,14 @@ import typer
 from piccolo.core.errors import InvalidSpec
 
 VARIABLE = "PICCOLO_PASSPHRASE"
+STDIN = "-"
 PassphraseOption = Annotated[
     Path | None,
     typer.Option(
         "--passphrase-file",
-        metavar="FILE",
-        help=f"Its first line is the passphrase. Else ${VARIABLE}, else you are asked for it.",
+        metavar="FILE|-",
+        help="Its first line is the passphrase; -: from stdin. Else "
+        f"${VARIABLE}, else you are asked for it.",
     ),
 ]
 
@@ -28,7 +31,7 @@ def passphrase(file: Path | None, *, twice: bool) -> str:
     Raises `InvalidSpec`, which never shows it.
     """
     if file is not None:
-        return _first_line(file)
+        return _first_line(sys.stdin.fileno() if str(file) == STDIN else file, file)
     if given := os.environ.get(VARIABLE):
         return given
     if not sys.stdin.isatty():
@@ -47,11 +50,22 @@ def passphrase(file: Path | None, *, twice: bool) -> str:
     return given
 
 
-def _first_line(file: Path) -> str:
+def _first_line(file: Path | int, name: Path) -> str:
     try:
-        text = file.read_text(encoding="utf-8")
+        with open(file, encoding="utf-8", closefd=file == name) as opened:
+            _warn_if_shared(os.fstat(opened.fileno()), name)
+            text = opened.readline()
     except OSError as error:
-        raise InvalidSpec(f"--passphrase-file {file}: {error.strerror}") from None
+        raise InvalidSpec(f"--passphrase-file {name}: {error.strerror}") from None
     except UnicodeDecodeError:
-        raise InvalidSpec(f"--passphrase-file {file}: this is no text") from None
-    return text.partition("\n")[0].removesuffix("\r")
+        raise InvalidSpec(f"--passphrase-file {name}: this is no text") from None
+    return text.removesuffix("\n").removesuffix("\r")
+
+
+def _warn_if_shared(found: os.stat_result, name: Path) -> None:
+    """No more than that: what hands out secrets to services often lets a group read them."""
+    mode = stat.S_IMODE(found.st_mode)
+    if stat.S_ISREG(found.st_mode) and mode & 0o077 and str(name) != STDIN:
+        from piccolo.cli.output import note
+
+        note(f"others than its owner can read {name} (mode {mode:04o}): chmod go= {name}")

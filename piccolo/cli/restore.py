@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -10,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from piccolo.cli.options import Output, OutputOption
-from piccolo.cli.passphrase import PassphraseOption, passphrase
+from piccolo.cli.passphrase import STDIN, PassphraseOption, passphrase
 from piccolo.cli.roles import ConfigOption, DataDirOption
 from piccolo.core.errors import InvalidSpec
 
@@ -18,6 +20,8 @@ if TYPE_CHECKING:
     from piccolo.config.settings import MasterSettings
     from piccolo.master.backup import Backup
     from piccolo.roles.restore import Restored
+
+_PASSWORD = re.compile(r"^(etcds?://[^:/?#@]*):[^/?#]*@")  # of a store's URL
 
 
 def restore(
@@ -57,8 +61,10 @@ def restore(
 
     Example:  piccolo restore cluster.backup --config node.yaml
     """
-    if check and (replace or store or config or data_dir):
-        raise InvalidSpec("--check looks at FILE only: it takes none of the other options")
+    if check:
+        _refuse_with_check(config=config, data_dir=data_dir, store=store, replace=replace)
+    if file == STDIN == str(passphrase_file):
+        raise InvalidSpec("stdin cannot be both the backup and its passphrase: name a file for one")
     secret = passphrase(passphrase_file, twice=False)
     found = _read(file, secret)
     if check:
@@ -80,7 +86,7 @@ def restore(
 def _read(file: str, secret: str) -> Backup:
     from piccolo.master.backup import read
 
-    if file == "-":
+    if file == STDIN:
         return read(sys.stdin.buffer, secret)
     try:
         with open(file, "rb") as opened:
@@ -89,13 +95,19 @@ def _read(file: str, secret: str) -> Backup:
         raise InvalidSpec(f"cannot read {file}: {error.strerror}") from None
 
 
+def _refuse_with_check(**others: object) -> None:
+    if names := [f"--{name.replace('_', '-')}" for name, value in others.items() if value]:
+        raise InvalidSpec(
+            f"--check looks at FILE only, and changes nothing: leave out {', '.join(names)}"
+        )
+
+
 def _start(config: Path | None, given: dict[str, str]) -> str:
-    """The command that starts the master on what was restored."""
-    words = ["piccolo master", *([f"--config {config}"] if config else [])]
+    """The command that starts the master on what was restored, as far as we were told."""
+    words = ["piccolo", "master", *(["--config", str(config)] if config else [])]
     for flag, value in given.items():
-        secret = flag == "store" and value != "sqlite"
-        words.append(f"--{flag.replace('_', '-')} {'URL' if secret else value}")
-    return " ".join(words)
+        words += [f"--{flag.replace('_', '-')}", _PASSWORD.sub(r"\1:PASSWORD@", value)]
+    return shlex.join(words)
 
 
 def _show(file: str, found: Backup, output: Output) -> None:
@@ -110,7 +122,7 @@ def _show(file: str, found: Backup, output: Output) -> None:
     if output is Output.NAME:
         print(about.cluster)
         return
-    name = "the backup" if file == "-" else file
+    name = "the backup" if file == STDIN else file
     print(f"{name} is whole: cluster {about.cluster} ({about.cluster_id}), {contents(fields)}")
     print(
         f"  made {age(about.made_at)} ago, at {fields['madeAt']}, by PICCOLO {about.version},"
@@ -141,7 +153,7 @@ def _report(
         print(f"  authority {fields['authority']}, in {settings.data_dir}/pki")
         if aside:
             print(f"  what was there before is in {aside}: remove it when all is well")
-        print(f"  next: {start}")
+        print(f"  next: {start}   (with --listen and all else that it was given before)")
     if done.revoked:
         tokens = f"{done.revoked} join token{'' if done.revoked == 1 else 's'}"
         note(
@@ -152,3 +164,5 @@ def _report(
         "certificates that were revoked after the backup are valid again: look at them with"
         " `piccolo get certificates`, and revoke them again"
     )
+    note("workloads that were deleted after the backup start again: `piccolo doctor` names them")
+    note("labels, topology, and secrets that no workload uses are as in the backup: set them again")

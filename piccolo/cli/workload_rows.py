@@ -21,7 +21,13 @@ def colour(w: wire.Workload) -> str:
 
 
 def ready(w: wire.Workload) -> str:
-    return f"{w.ready}/{w.wanted}"
+    """Of one that is deleted or held: how many are still there."""
+    return f"{len(w.instances)} left" if w.instances and not w.wanted else f"{w.ready}/{w.wanted}"
+
+
+def ready_words(w: wire.Workload) -> str:
+    """The same in a sentence."""
+    return text if (text := ready(w)).endswith("left") else f"{text} ready"
 
 
 def nodes(w: wire.Workload, most: int = _NODES) -> str:

@@ -41,6 +41,7 @@ from piccolo.master.sessions import Sessions
 from piccolo.master.state_manager import StateManager
 from piccolo.master.upkeep import Upkeep
 from piccolo.master.workloads.desired_state import DesiredState
+from piccolo.master.workloads.holdings import Holdings
 from piccolo.master.workloads.instance_specs import InstanceSpecs
 from piccolo.master.workloads.rebuild import PATIENCE, RestoredCluster
 from piccolo.master.workloads.workload_manager import WorkloadManager
@@ -95,6 +96,12 @@ async def _load_state(state: StateManager, clock: Clock, rebuild: float) -> keys
     """
     await state.load()
     record = state.get(keys.MASTER, keys.MasterRecord)
+    if rebuild and record is not None and record.restored is not None:
+        log.info(
+            "--rebuild has no effect: it is for an empty data directory, and this state was made"
+            " from %s already",
+            record.restored.source,
+        )
     if record is None:
         restored = keys.Restored(None, clock.utc()) if rebuild else None
         record = keys.MasterRecord(keys.FORMAT, uuid.uuid4().hex, 0, restored)
@@ -203,7 +210,7 @@ async def _assemble(settings: MasterSettings, mirror: MirroredStore, store_name:
     )
     sessions = Sessions(record.epoch)
     specs = InstanceSpecs(state)
-    restored = RestoredCluster(state, events, specs, clock)
+    restored, holdings = RestoredCluster(state, events, specs, clock), Holdings()
     await restored.begin(settings.rebuild or PATIENCE)
     lifetimes = Lifetimes.of(settings.security)
     listen = parse_address(settings.listen, GRPC_PORT, lowest_port=0).host
@@ -241,8 +248,8 @@ async def _assemble(settings: MasterSettings, mirror: MirroredStore, store_name:
         audit=audit,
         access=AccessControl(record.cluster_id, certificates, audit, events, clock),
         workloads=WorkloadManager(state, clock),
-        actions=ActionController(state, events, specs, clock, restored),
-        desired=DesiredState(state, events, specs, clock, restored),
+        actions=ActionController(state, events, specs, clock, restored, holdings),
+        desired=DesiredState(state, events, specs, clock, restored, holdings),
         restored=restored,
         agent_events=AgentEvents(state, events, clock),
         started_at=clock.utc(),

@@ -17,11 +17,13 @@ from itertools import count
 from pathlib import Path
 
 from piccolo.core.errors import InvalidSpec, Unavailable
+from piccolo.roles import marker
 from piccolo.security.files import read_private, sync_dir, write_private
 
 _READY = "ready"
 _STORE = ("store.db-wal", "store.db-shm", "store.db")  # the file itself last
 _PKI = "pki"
+_MARKER = marker.NAME
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,10 +54,10 @@ class Prepared:
                 f"{self.directory} is damaged: remove it, then restore the backup again"
             ) from None
 
-    def occupied(self, *, with_store: bool) -> list[Path]:
+    def occupied(self) -> list[Path]:
         """What a restore would replace."""
         with _errors(self._data_dir):
-            found = [self._data_dir / name for name in _STORE] if with_store else []
+            found = [self._data_dir / name for name in _STORE]
             found = [path for path in found if path.exists()]
             pki = self._data_dir / _PKI
             return [*found, pki] if pki.is_dir() and any(pki.iterdir()) else found
@@ -65,14 +67,15 @@ class Prepared:
         names = (f"replaced-{time}" + (f"-{n}" if n else "") for n in count())
         return next(name for name in names if not (self._data_dir / name).exists())
 
-    def begin(self, files: dict[str, str]) -> None:
-        """An empty `restoring/`, with these files in its `pki/`."""
+    def begin(self, files: dict[str, str], store: str) -> None:
+        """An empty `restoring/`, with these files in its `pki/`, for that store (`marker`)."""
         with _errors(self.directory):
             self.discard()
             (self.directory / _PKI).mkdir(parents=True, mode=0o700)
             self.directory.chmod(0o700)
         for name, text in files.items():
             write_private(self.directory / _PKI / name, text)
+        write_private(self.directory / _MARKER, f"{store}\n")
 
     def ready(self, plan: Plan) -> None:
         """From here on it counts. Closing the store has left all of it in its one file."""
@@ -100,16 +103,20 @@ class Prepared:
         return not (self.directory / _PKI).exists()
 
     def swap(self, plan: Plan, *, with_store: bool) -> Path | None:
-        """Put all in its place; again after it was cut off. Where the old is, if there was any."""
+        """Put all in its place; again after it was cut off. Where the old is, if there was any.
+
+        Without its store (that is in etcd) an old file is set aside all the same: nobody is to
+        start on it by mistake.
+        """
         aside = self._data_dir / plan.aside
         with _errors(self._data_dir):
-            if with_store and (self.directory / _STORE[-1]).exists():
+            if with_store:
+                self._exchange(aside, _STORE[-1], old=_STORE)
+            else:
                 for name in _STORE:
                     self._set_aside(aside, name)
-                self._move_in(_STORE[-1])
-            if not self.is_in_place():
-                self._set_aside(aside, _PKI)
-                self._move_in(_PKI)
+            self._exchange(aside, _MARKER, old=(_MARKER,))
+            self._exchange(aside, _PKI, old=(_PKI,))
             self.discard()
             return aside if aside.exists() else None
 
@@ -121,9 +128,12 @@ class Prepared:
             old.rename(aside / name)
             sync_dir(aside)
 
-    def _move_in(self, name: str) -> None:
-        (self.directory / name).rename(self._data_dir / name)
-        sync_dir(self._data_dir)
+    def _exchange(self, aside: Path, name: str, old: tuple[str, ...]) -> None:
+        if (self.directory / name).exists():  # else it was done before
+            for each in old:
+                self._set_aside(aside, each)
+            (self.directory / name).rename(self._data_dir / name)
+            sync_dir(self._data_dir)
 
     def exists(self) -> bool:
         """Whether there is anything of a restore, ready or not."""

@@ -22,6 +22,7 @@ from piccolo.config.settings import MasterSettings
 from piccolo.core.errors import Conflict, InvalidSpec, Unavailable
 from piccolo.master.backup import Backup
 from piccolo.master.restoring import restoration
+from piccolo.roles import marker
 from piccolo.roles.engines import name_of, open_engine, open_file
 from piccolo.roles.prepared import Plan, Prepared
 from piccolo.security.keyring import KeyRing
@@ -72,7 +73,8 @@ async def restore(settings: MasterSettings, backup: Backup, *, replace: bool) ->
 async def open_whole(settings: MasterSettings) -> Store:
     """The engine of a master that starts, after completing a restore that was cut off.
 
-    Raises what the engine raises; `InvalidSpec` when the restore has to be completed elsewhere.
+    Raises what the engine raises; `InvalidSpec` when the restore has to be completed elsewhere;
+    `Conflict` when a master uses it, or the data directory belongs with another store.
     """
     prepared = Prepared(Path(settings.data_dir))
     if await asyncio.to_thread(prepared.exists):
@@ -82,14 +84,27 @@ async def open_whole(settings: MasterSettings) -> Store:
                 log.warning("a restore that was cut off was completed: %s", plan.store)
             else:  # it never was
                 await asyncio.to_thread(prepared.discard)
-    engine = await open_engine(settings)
-    if settings.store != "sqlite" and await engine.get(UNFINISHED) is not None:
+    await asyncio.to_thread(marker.check, settings)
+    engine = await _open_own(settings)
+    try:
+        if settings.store != "sqlite" and await engine.get(UNFINISHED) is not None:
+            raise InvalidSpec(
+                f"a restore into {name_of(settings)} was cut off, on another machine or with"
+                " another --data-dir: run it again there, or here: piccolo restore FILE --replace"
+            )
+        await asyncio.to_thread(marker.keep, settings)
+    except BaseException:
         await engine.close()
-        raise InvalidSpec(
-            f"a restore into {name_of(settings)} was cut off, on another machine or with another"
-            " --data-dir: run it again there, or here: piccolo restore FILE --replace"
-        )
+        raise
     return engine
+
+
+async def _open_own(settings: MasterSettings) -> Store:
+    try:
+        return await open_engine(settings)
+    except Conflict as error:
+        own = "directory" if settings.store == "sqlite" else "prefix"
+        raise Conflict(f"{error}, or give this one a {own} of its own") from error
 
 
 @asynccontextmanager
@@ -122,8 +137,7 @@ def _lock(directory: Path) -> DirectoryLock:
 async def _refuse_occupied(
     settings: MasterSettings, prepared: Prepared, etcd: Store | None
 ) -> None:
-    found = prepared.occupied(with_store=etcd is None)
-    there = [str(path) for path in found]
+    there = [str(path) for path in prepared.occupied()]
     if etcd is not None and (await etcd.list("")).entries:
         there.append(f"the content of {name_of(settings)}")
     if there:
@@ -142,7 +156,8 @@ async def _prepare(
     values: Mapping[str, bytes],
 ) -> None:
     try:
-        await asyncio.to_thread(prepared.begin, {name: text for name, text in pki.items() if text})
+        files = {name: text for name, text in pki.items() if text}
+        await asyncio.to_thread(prepared.begin, files, marker.text_of(settings))
         ring = KeyRing.load(prepared.directory, os.environ)
         if not ring.ids:
             ring.renew()

@@ -2,14 +2,16 @@
 
     PICCOLO BACKUP 1\\n
     {"kdf": {…}, …}\\n                what anybody may read: JSON
+    SHA-256\\n                        of both lines and the first frame, in hex
     frame, frame, …, last frame      length (4 bytes, the highest bit: the last one) | sealed
 
 The key is derived from the passphrase by scrypt (RFC 7914) with a salt of the file's own. Frames
 are sealed by AES-256-GCM as in STREAM (Hoang, Reyhanitabar, Rogaway, Vizár: "Online
 Authenticated-Encryption and its Nonce-Reuse Misuse-Resistance"): the nonce is the frame's number
-and whether it is the last one, and both lines of text are associated data of each. So no frame can
-be changed, left out, moved or taken from another file, no line of text either, and an end that is
-missing is noticed. The first frame is empty: it tells a wrong passphrase from damage further on.
+and whether it is the last one, and the first two lines are associated data of each. So no frame can
+be changed, left out, moved or taken from another file, neither of these lines either, and an end
+that is missing is noticed. The first frame is empty: it proves the passphrase. The third line is
+against accidents only: it tells damage before that point from a wrong passphrase.
 """
 
 from __future__ import annotations
@@ -29,10 +31,15 @@ from piccolo.core.errors import InvalidSpec, PermissionDenied, Unavailable
 FORMAT = 1
 FRAME = 64 << 10  # bytes of what is in it
 MAGIC = b"PICCOLO BACKUP "
-MAX_LINE = 64 << 10  # bytes of the second line
+LONGEST_FIRST, MAX_LINE = 32, 64 << 10  # bytes of the first line, and of the second one
 SHORTEST_PASSPHRASE, LONGEST_PASSPHRASE = 12, 1024  # characters
 _TAG, _SALT = 16, 16  # bytes
 _LAST = 1 << 31
+_CUT_OFF = (
+    "this backup is cut off: its end is missing, as after a copy that did not finish; take another"
+    " copy of it"
+)
+_DAMAGED_HEAD = "this backup is damaged at its beginning: take another copy of it"
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +81,8 @@ def seal(
         sealed = cipher.encrypt(_nonce(number, last), content, head)
         return (len(sealed) | (_LAST if last else 0)).to_bytes(4, "big") + sealed
 
-    yield head + frame(0, b"")
+    proof = frame(0, b"")
+    yield head + _checksum(head, proof) + proof
     waiting, number = bytearray(), 1
     for piece in data:
         waiting += piece
@@ -92,31 +100,49 @@ def unseal(file: BinaryIO, passphrase: str) -> tuple[dict[str, Any], Iterator[by
     the file is whole. Both raise `InvalidSpec` for what is no backup, damaged, cut off or newer
     than we are, `PermissionDenied` for the wrong passphrase, `Unavailable` when it cannot be read.
     """
-    head, about = _head(file)
+    head, about, proof = _head(file)
     salt, cost = _kdf(about)
-    frames = _frames(file, _cipher(passphrase, salt, cost), head)
-    next(frames)
-    return about, frames
+    cipher = _cipher(passphrase, salt, cost)
+    try:
+        cipher.decrypt(_nonce(0, False), proof, head)
+    except InvalidTag:
+        raise PermissionDenied(
+            "the passphrase is not that of this backup: try again with the right one"
+        ) from None
+    return about, _frames(file, cipher, head)
 
 
-def _head(file: BinaryIO) -> tuple[bytes, dict[str, Any]]:
-    first = _read_line(file, len(MAGIC) + 12)
+def _head(file: BinaryIO) -> tuple[bytes, dict[str, Any], bytes]:
+    """The two lines, what the second one says, and the content of the first frame."""
+    first = _read_line(file, LONGEST_FIRST)
+    if not first:
+        raise InvalidSpec("this file is empty: take another copy of the backup")
     version = first.removeprefix(MAGIC).strip()
-    if not first.startswith(MAGIC) or not version.isdigit():
+    begins = first.startswith(MAGIC)
+    if MAGIC.startswith(first) or (begins and b"\n" not in first and len(first) < LONGEST_FIRST):
+        raise InvalidSpec(_CUT_OFF)
+    if begins and not (version.isdigit() and first.endswith(b"\n")):
+        raise InvalidSpec(_DAMAGED_HEAD)
+    if not begins:
         raise InvalidSpec("this is no backup of PICCOLO: `piccolo backup FILE` makes one")
     if int(version) > FORMAT:
         raise InvalidSpec(
             f"this backup was made by a newer PICCOLO (format {int(version)}, this one knows"
             f" {FORMAT}): restore it with that version"
         )
-    second = _read_line(file, MAX_LINE)
+    head = first + (second := _read_line(file, MAX_LINE))
+    third, proof = _read(file, len(_checksum(b"", b""))), _read(file, 4 + _TAG)
     try:
-        about = json.loads(second) if second.endswith(b"\n") else None
+        about = json.loads(second)
     except (ValueError, RecursionError):
         about = None
-    if not isinstance(about, dict):
-        raise InvalidSpec("this backup is damaged in its second line: take another copy of it")
-    return first + second, about
+    if third != _checksum(head, proof) or not isinstance(about, dict):
+        raise InvalidSpec(_DAMAGED_HEAD)
+    return head, about, proof[4:]
+
+
+def _checksum(head: bytes, proof: bytes) -> bytes:
+    return hashlib.sha256(head + proof).hexdigest().encode() + b"\n"
 
 
 def _kdf(about: dict[str, Any]) -> tuple[bytes, Cost]:
@@ -135,7 +161,7 @@ def _kdf(about: dict[str, Any]) -> tuple[bytes, Cost]:
 
 
 def _frames(file: BinaryIO, cipher: AESGCM, head: bytes) -> Iterator[bytes]:
-    number, last = 0, False
+    number, last = 1, False
     while not last:
         word = int.from_bytes(_read(file, 4), "big")
         last, length = bool(word & _LAST), word & ~_LAST
@@ -144,12 +170,7 @@ def _frames(file: BinaryIO, cipher: AESGCM, head: bytes) -> Iterator[bytes]:
         try:
             content = cipher.decrypt(_nonce(number, last), _read(file, length), head)
         except InvalidTag:
-            if number:
-                raise InvalidSpec(_damaged(number)) from None
-            raise PermissionDenied(
-                "the passphrase is not that of this backup (or the beginning of the file was"
-                " changed): try again with the right one"
-            ) from None
+            raise InvalidSpec(_damaged(number)) from None
         yield content
         number += 1
     if file.read(1):
@@ -159,9 +180,9 @@ def _frames(file: BinaryIO, cipher: AESGCM, head: bytes) -> Iterator[bytes]:
 
 
 def _damaged(number: int) -> str:
-    where = f"behind byte {(number - 1) * FRAME}" if number else "at its beginning"
     return (
-        f"this backup is damaged, or was changed, {where} of its content: take another copy of it"
+        f"this backup is damaged, or was changed, behind byte {(number - 1) * FRAME} of its"
+        " content: take another copy of it"
     )
 
 
@@ -178,10 +199,7 @@ def _read(file: BinaryIO, size: int) -> bytes:
     except OSError as error:
         raise Unavailable(f"cannot read the backup: {error.strerror}") from error
     if len(data) < size:
-        raise InvalidSpec(
-            "this backup is cut off: its end is missing, as after a copy that did not finish; take"
-            " another copy of it"
-        )
+        raise InvalidSpec(_CUT_OFF)
     return data
 
 

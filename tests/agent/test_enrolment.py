@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 import ssl
 import time
 from collections.abc import AsyncIterator
@@ -16,6 +17,7 @@ import pytest
 
 from piccolo.agent.enrolment import Enrolment
 from piccolo.agent.pki import Pki
+from piccolo.agent.workloads.desired import Desired
 from piccolo.config.settings import ListedNode, SecuritySettings
 from piccolo.core.errors import InvalidSpec, PermissionDenied
 from piccolo.core.model import NodeState
@@ -26,6 +28,7 @@ from piccolo.security.authority import Authority
 from piccolo.security.files import write_private
 from piccolo.security.request import fingerprint_in, prepare
 from piccolo.security.tls import unverified_context
+from tests.agent.workloads.specs import everything, spec
 from tests.agent.world import (
     SETTLE,
     Agent,
@@ -40,6 +43,7 @@ from tests.master import insiders
 from tests.master.memory_store import Disk
 from tests.master.security.audit_world import records
 from tests.master.virtual_time import utc, virtual_time
+from tests.runtime.fake import FakeRuntime
 
 pytestmark = pytest.mark.slow  # real TLS, over and over
 
@@ -144,6 +148,40 @@ async def test_a_node_waits_for_a_master_that_is_not_there_yet(tmp_path: Path) -
         assert not a.run.done()
         async with master(disk, port) as cluster:
             await until(lambda: ready(cluster))
+
+
+@virtual_time(settle=SETTLE)
+async def test_a_node_of_a_lost_cluster_runs_on_until_its_workloads_are_given_up(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The new master does not rebuild: it would end all that it does not know."""
+    web, data, runtime = spec("web"), tmp_path / "data", FakeRuntime()
+    pki = insiders.joined_pki(tmp_path / "pki", "id-n1")
+    authority = foreign()
+    write_private(pki / "ca.crt", authority.pem)
+    data.mkdir()
+    Desired(data / "workloads").take_over(everything(web))
+    known = Known("id-n1", "old")
+
+    def runs() -> bool:
+        return any(c.state == "running" for c in runtime._containers.values())
+
+    async with master() as cluster:
+        token = await new_token(cluster)
+        arguments: dict[str, Any] = {"pki": pki, "token": token, "data": data, "identity": known}
+        async with agent(cluster.pulse_port, runtime=runtime, **arguments) as a:
+            await until(runs)
+            await asyncio.sleep(300)
+            assert not a.run.done()
+            assert runs()
+            assert a.pki.ca == authority.pem, "it would know its old master again"
+            assert known.cluster_id == "old"
+        assert caplog.text.count("n1 still runs 1 workload of another cluster (web)") == 2
+        assert cluster.state.nodes() == []
+        shutil.rmtree(data / "workloads")
+        async with agent(cluster.pulse_port, runtime=runtime, **arguments):
+            await until(lambda: ready(cluster) and not runtime._containers, 60)
+        assert known.cluster_id == cluster.id
 
 
 # ---- somebody in between ----

@@ -341,13 +341,13 @@ def _all_of(terminal: int) -> str:
 def test_delete(master: ScriptedMaster) -> None:
     changes = [change("web", "deleted", 3), change("db", "deleted", 1)]
     master.answers["delete_workloads"] = lambda _: wire.DeleteWorkloadsResponse(changes=changes)
-    going = workload(deleting=True, settled=False, state="Stopping")
+    going = workload(deleting=True, settled=False, state="Stopping", wanted=0)
     master.answers["watch"] = story(*added(going), deleted("web"))
     out, _ = run("delete", "workload", "web", "db", "--cascade", "--ignore-missing")
     assert out.splitlines() == [
         "workload/web deleted",
         "workload/db deleted",
-        "workload/web: Stopping, 1/1 ready, on n1",
+        "workload/web: Stopping, 1 left, on n1",
         "workload/web: gone",
         "2 workloads are gone",
     ]

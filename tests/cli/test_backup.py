@@ -12,7 +12,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from piccolo.cli import backup, passphrase
+from piccolo.cli import backup, passphrase, restore
 from piccolo.core.errors import Conflict, InvalidSpec, Unavailable
 
 
@@ -30,6 +30,28 @@ def test_the_passphrase_is_the_first_line_of_a_file(tmp_path: Path) -> None:
     file = tmp_path / "passphrase"
     file.write_bytes("  gär nicht so leicht \r\nsecond\n".encode())
     assert passphrase.passphrase(file, twice=True) == "  gär nicht so leicht "
+
+
+def test_a_dash_is_standard_input(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "in").write_text("from a pipe it came\nsecond\n")
+    with (tmp_path / "in").open() as stdin:
+        monkeypatch.setattr(sys, "stdin", stdin)
+        assert passphrase.passphrase(Path("-"), twice=True) == "from a pipe it came"
+        with pytest.raises(InvalidSpec, match="stdin cannot be both"):
+            restore.restore("-", passphrase_file=Path("-"))
+
+
+@pytest.mark.parametrize(("mode", "warned"), [(0o600, False), (0o640, True), (0o644, True)])
+def test_a_file_that_others_can_read_is_taken_with_a_warning(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], mode: int, warned: bool
+) -> None:
+    file = tmp_path / "passphrase"
+    file.write_text("of the file")
+    file.chmod(mode)
+    assert passphrase.passphrase(file, twice=True) == "of the file"
+    said = capsys.readouterr().err
+    assert (f"others than its owner can read {file} (mode 0{mode:o}): chmod go=" in said) is warned
+    assert warned or not said
 
 
 def test_a_file_goes_before_the_environment_and_that_before_the_terminal(
@@ -122,7 +144,9 @@ def test_what_is_not_whole_is_removed_and_an_older_one_stays(
     assert list(tmp_path.iterdir()) == [file]
 
 
-def test_nothing_is_overwritten_unless_that_is_asked_for(tmp_path: Path) -> None:
+def test_nothing_is_overwritten_unless_that_is_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     file = tmp_path / "b"
     backup._refuse(str(file), force=False)
     file.symlink_to("nowhere")
@@ -131,6 +155,29 @@ def test_nothing_is_overwritten_unless_that_is_asked_for(tmp_path: Path) -> None
     backup._refuse(str(file), force=True)
     with pytest.raises(InvalidSpec, match="is a directory"):
         backup._refuse(str(tmp_path), force=True)
+    with pytest.raises(InvalidSpec, match=f"there is no directory {tmp_path}/none: make it first"):
+        backup._refuse(str(tmp_path / "none" / "b"), force=False)
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
+    with pytest.raises(InvalidSpec, match=f"you cannot write in the directory {tmp_path}"):
+        backup._refuse(str(tmp_path / "c"), force=False)
+
+
+def test_a_check_names_what_it_does_not_take(tmp_path: Path) -> None:
+    with pytest.raises(InvalidSpec, match=r"leave out --data-dir, --replace$"):
+        restore.restore("b", check=True, replace=True, data_dir=tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("store", "said"),
+    [
+        ("etcd://10.0.0.5:2379", "etcd://10.0.0.5:2379"),
+        ("etcds://root:geheim%40@10.0.0.5", "etcds://root:PASSWORD@10.0.0.5"),
+        ("etcds://10.0.0.5?ca=a&key=b", "'etcds://10.0.0.5?ca=a&key=b'"),
+    ],
+)
+def test_the_command_that_comes_next_can_be_typed(store: str, said: str) -> None:
+    command = restore._start(Path("node.yaml"), {"data_dir": "/my data", "store": store})
+    assert command == f"piccolo master --config node.yaml --data-dir '/my data' --store {said}"
 
 
 def test_no_backup_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -130,7 +130,9 @@ def test_what_is_named_but_missing_is_an_error_and_nothing_else_is_taken(
     assert error.startswith("piccolo: --context: there is no context file ")
     assert "known by name: a" in error
     _, error = run(tmp_path, "get", "nodes", code=2, PICCOLO_CONTEXT=f"{tmp_path}/none.yaml")
-    assert f"$PICCOLO_CONTEXT: there is no context file {tmp_path}/none.yaml" in error
+    assert f"$PICCOLO_CONTEXT: there is no context file {tmp_path}/none.yaml; known" in error
+    _, error = run(tmp_path, "get", "nodes", code=2, PICCOLO_CONTEXT=f"{tmp_path}/admin.yaml")
+    assert "admin.yaml (a master makes its admin.yaml when it starts, also a restored one)" in error
     (config(tmp_path) / "contexts" / "a.yaml").unlink()
     _, error = run(tmp_path, "get", "nodes", code=2)
     assert f"{config(tmp_path)}/current says a, but there is no context file" in error

@@ -9,6 +9,7 @@ import stat
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -91,7 +92,7 @@ async def test_everything_is_there_again(settings: MasterSettings) -> None:
     assert int(values[EPOCH_KEY]) > backups.MIRROR_EPOCH
     left = below(settings.data_dir)
     assert {path.parts[0] for path in left} - {"lock"} == (
-        {"pki", "store.db"} if settings.store == "sqlite" else {"pki"}
+        {"pki", "store.url"} | ({"store.db"} if settings.store == "sqlite" else set())
     )
     assert not [path for path, mode in left.items() if mode & 0o077]
 
@@ -151,7 +152,7 @@ async def test_a_running_master_is_left_alone(settings: MasterSettings) -> None:
     await restore(settings, OTHER, replace=False)
     store, _ = await role._open_store(settings)
     try:
-        with pytest.raises(Conflict, match="stop that master first"):
+        with pytest.raises(Conflict, match=r"stop that master first$"):
             await restore(settings, MADE, replace=True)
     finally:
         await store.close()
@@ -248,6 +249,25 @@ async def test_half_an_etcd_is_served_by_nobody(
         await restore(there, MADE, replace=False)
     await restore(there, MADE, replace=True)
     assert is_of(MADE, await held(there), there.data_dir)
+
+
+@pytest.mark.needs_etcd
+async def test_nobody_starts_on_what_was_left_behind(server: EtcdServer, tmp_path: Path) -> None:
+    files = MasterSettings(data_dir=str(tmp_path / "data"))
+    etcd = replace(files, store=f"etcd://{server.address}/{next(PREFIXES)}")
+    await restore(files, OTHER, replace=False)
+    await held(files)
+    with pytest.raises(Conflict, match=r"is in sqlite, not in etcd://.*: give --store sqlite"):
+        await held(etcd)
+    with pytest.raises(Conflict, match=r"there is a master's state already: .*/store\.db"):
+        await restore(etcd, MADE, replace=False)
+    done = await restore(etcd, MADE, replace=True)
+    with pytest.raises(Conflict, match=rf"is in {etcd.store}, not in sqlite"):
+        await held(files)
+    assert is_of(MADE, await held(etcd), etcd.data_dir)
+    assert done.aside is not None
+    aside = MasterSettings(data_dir=str(done.aside))
+    assert is_of(OTHER, await held(aside), aside.data_dir)
 
 
 @pytest.mark.needs_etcd

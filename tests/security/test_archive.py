@@ -31,13 +31,19 @@ def opened(file: bytes, passphrase: str = PASSPHRASE) -> tuple[dict[str, Any], b
 
 def frames(file: bytes) -> tuple[bytes, list[bytes]]:
     """The lines of text, and the frames."""
-    first, second, rest = file.split(b"\n", 2)
+    first, second, third, rest = file.split(b"\n", 3)
     found = []
     while rest:
         end = 4 + (int.from_bytes(rest[:4], "big") & 0x7FFFFFFF)
         found.append(rest[:end])
         rest = rest[end:]
-    return first + b"\n" + second + b"\n", found
+    return b"\n".join((first, second, third, b"")), found
+
+
+def begun(second: bytes, proof: bytes = bytes(20)) -> bytes:
+    """The beginning of a file, with a checksum that fits."""
+    head = b"PICCOLO BACKUP 1\n" + second + b"\n"
+    return head + archive._checksum(head, proof) + proof
 
 
 LONG = sealed(bytes(range(256)) * 600)  # three frames, and the empty one
@@ -85,6 +91,21 @@ def test_a_file_that_is_cut_off_says_so(kept: float) -> None:
         opened(LONG[:size])
 
 
+def test_so_does_one_of_which_only_the_beginning_is_there() -> None:
+    head, (proof, *_) = frames(LONG)
+    for size in range(1, len(head + proof)):
+        with pytest.raises(InvalidSpec, match="cut off"):
+            opened(LONG[:size])
+
+
+def test_damage_at_the_beginning_is_no_wrong_passphrase() -> None:
+    head, (proof, *_) = frames(LONG)
+    for at in range(len(b"PICCOLO BACKUP 1"), len(head + proof)):
+        spoilt = LONG[:at] + bytes([LONG[at] ^ 1]) + LONG[at + 1 :]
+        with pytest.raises(InvalidSpec, match="damaged at its beginning"):
+            opened(spoilt)
+
+
 def test_frames_keep_their_number_and_their_order() -> None:
     head, (empty, one, two, last) = frames(LONG)
     for wrong in (
@@ -108,21 +129,27 @@ def test_frames_of_another_file_are_refused() -> None:
 
 
 def test_what_anybody_may_read_cannot_be_changed() -> None:
-    with pytest.raises(PermissionDenied, match="beginning of the file was changed"):
-        opened(LONG.replace(b'"revision": 7', b'"revision": 8'))
+    changed = LONG.replace(b'"revision": 7', b'"revision": 8')
+    with pytest.raises(InvalidSpec, match="damaged at its beginning"):
+        opened(changed)
+    head, (proof, *rest) = frames(changed)
+    on_purpose = begun(head.splitlines()[1], proof) + b"".join(rest)
+    with pytest.raises(PermissionDenied, match="passphrase is not that of this backup"):
+        opened(on_purpose)
 
 
 @pytest.mark.parametrize(
     ("file", "said"),
     [
-        (b"", "no backup of PICCOLO"),
+        (b"", "this file is empty"),
         (b"SQLite format 3\0" * 10, "no backup of PICCOLO"),
-        (b"PICCOLO BACKUP x\n{}\n", "no backup of PICCOLO"),
+        (b"PICCOLO BACKUP x\n{}\n", "damaged at its beginning"),
         (b"PICCOLO BACKUP 2\n{}\n", r"newer PICCOLO \(format 2, this one knows 1\)"),
-        (b"PICCOLO BACKUP 1\n", "second line"),
-        (b"PICCOLO BACKUP 1\n[]\n", "second line"),
-        (b"PICCOLO BACKUP 1\n" + b"[" * 60_000 + b"\n", "second line"),
-        (b"PICCOLO BACKUP 1\n{}\n", "how its key is made"),
+        (b"PICCOLO BACKUP 1" + b"0" * 20, "damaged at its beginning"),
+        (b"PICCOLO BACKUP 1\n{}\n" + b"0" * archive.MAX_LINE + bytes(20), "damaged at its beginn"),
+        (begun(b"[]"), "damaged at its beginning"),
+        (begun(b"[" * 60_000), "damaged at its beginning"),
+        (begun(b"{}"), "how its key is made"),
     ],
 )
 def test_what_is_no_backup_is_refused(file: bytes, said: str) -> None:
@@ -148,11 +175,10 @@ def test_what_is_no_backup_is_refused(file: bytes, said: str) -> None:
 )
 def test_a_file_cannot_ask_for_all_of_the_memory(change: dict[str, object]) -> None:
     head, rest = frames(LONG)
-    first, second = head.splitlines()
-    about = json.loads(second)
+    about = json.loads(head.splitlines()[1])
     about["kdf"].update(change)
     with pytest.raises(InvalidSpec, match="how its key is made"):
-        opened(first + b"\n" + json.dumps(about).encode() + b"\n" + b"".join(rest))
+        opened(begun(json.dumps(about).encode(), rest[0]) + b"".join(rest[1:]))
 
 
 def test_the_usual_cost_is_one_that_is_taken() -> None:

@@ -22,6 +22,7 @@ from piccolo.agent.workloads.throttled import Throttled
 from piccolo.core.backoff import pause
 from piccolo.core.errors import PiccoloError
 from piccolo.core.model import Condition, Container, Severity
+from piccolo.core.pods.status import NEXT
 from piccolo.core.report import Delta
 from piccolo.core.workloads.instances import Instance, InstanceStatus, Phase
 from piccolo.runtime.base import Runtime
@@ -121,7 +122,7 @@ class Supervisor:
         self.wake(self._dependents.keys())
 
     def _introduce(self, fresh: list[Held]) -> None:
-        phase, reason, message = Phase.WAITING, "", ""
+        phase, reason, message = Phase.WAITING, "", NEXT
         condition = self._reporter.condition
         if not self._seen and condition.reason != "Starting":
             phase, reason, message = Phase.ERROR, condition.reason, condition.message

@@ -12,6 +12,7 @@ from piccolo.core.workloads.instances import InstanceStatus, Phase
 
 _Said = tuple[Phase, str, str]  # with reason and message
 
+NEXT = "its node has it, and is about to begin"
 _UNAVAILABLE = "RuntimeUnavailable"
 _NOT_YET = (Phase.WAITING, Phase.PULLING, Phase.STARTING)  # nothing goes on without the runtime
 
@@ -22,6 +23,8 @@ def status_of(pod: Pod, now: float) -> InstanceStatus:
     instance = pod.instance
     if _uncertain(pod):
         status = replace(pod.status, generation=instance.generation)
+        if status.phase is Phase.WAITING and not status.reason:
+            status = replace(status, message=NEXT)
         if not pod.away or status.phase not in _NOT_YET:
             return status
         return replace(status, phase=Phase.WAITING, reason=_UNAVAILABLE, message=pod.away_why)

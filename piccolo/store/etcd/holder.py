@@ -198,8 +198,7 @@ class Holder:
             if remaining > lowest or now > expected_end or not found[0].lease:
                 raise Conflict(
                     f"the store at {self._client.url} is held by "
-                    f"{Person.describe(found[0].value)}: stop that master first, or give this one "
-                    f"a prefix of its own"
+                    f"{Person.describe(found[0].value)}: stop that master first"
                 )
             lowest = min(lowest, remaining)
             await asyncio.sleep(POLL_SECONDS)

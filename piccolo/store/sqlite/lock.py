@@ -28,7 +28,7 @@ class DirectoryLock:
             os.close(self._file)
             raise Conflict(
                 f"the store in {directory} is in use by process {pid or '(unknown)'}: "
-                f"stop that master first, or give this one a directory of its own"
+                f"stop that master first"
             ) from None
         except BaseException:
             os.close(self._file)

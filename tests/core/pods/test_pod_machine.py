@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from piccolo.core.pods.status import NEXT
 from piccolo.core.pods.steps import (
     Answered,
     Away,
@@ -45,6 +46,13 @@ def test_a_container_is_made_and_started_with_as_few_steps_as_possible() -> None
     status = simulation.status
     assert (status.phase, status.ready, status.hash) == (Phase.RUNNING, True, "h1")
     assert simulation.reasons == ["Started"]
+
+
+def test_what_has_not_begun_says_so() -> None:
+    simulation = Simulation(instance())
+    simulation.feed(Observed([]))  # before we looked ourselves
+    status = simulation.status
+    assert (status.phase, status.message) == (Phase.WAITING, NEXT)
 
 
 def test_running_is_told_as_soon_as_start_returns() -> None:

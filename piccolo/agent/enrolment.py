@@ -14,6 +14,7 @@ import logging
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from ssl import DER_cert_to_PEM_cert, SSLContext
 
 from piccolo.agent.pki import Pki
@@ -22,7 +23,7 @@ from piccolo.core.errors import InvalidSpec, PermissionDenied, PiccoloError, Una
 from piccolo.core.security.token import JoinToken, fingerprint
 from piccolo.rpc import wire
 from piccolo.rpc.client import Connection, dial
-from piccolo.security.tls import certificates_in, unverified_context
+from piccolo.security.tls import certificates_in, client_context, unverified_context
 
 log = logging.getLogger(__name__)
 
@@ -59,12 +60,11 @@ class Enrolment:
         """
         if not (self._token or self._pin or self._pki.ca):
             raise PermissionDenied(_NO_TOKEN)
-        trusted = self._pki.ca
-        if not trusted or (self._pin and self._pin not in self._pki.pins):
-            trusted = await self._authority(masters)
-        if trusted != self._pki.ca:
-            await asyncio.to_thread(self._pki.trust, trusted)
-        async with self._connected(masters, self._pki.anonymous()) as connection:
+        tls = self._pki.anonymous
+        if not self._pki.ca or (self._pin and self._pin not in self._pki.pins):
+            # Kept only with the certificate: a node that is refused belongs where it did.
+            tls = partial(client_context, await self._authority(masters))
+        async with self._connected(masters, tls()) as connection:
             request = describe(connection.local_host())
             request.credentials = wire.Credentials(token=self._token, csr_pem=self._pki.request)
             reply = await Stub(connection.channel).register_node(request, timeout=CALL)

@@ -41,6 +41,7 @@ from piccolo.rpc.isolated import isolated
 log = logging.getLogger(__name__)
 
 _REFUSED_CAP = 60.0  # s between attempts of a node that is refused
+_NAMED = 20  # workloads of another cluster, in a registration
 _STEADY = 10.0  # s: a session that lasted so long was a success; the back-off begins anew
 
 
@@ -87,6 +88,7 @@ class MasterLink:
         self._enrolment = enrolment
         self._workloads = workloads
         self._rejoined = False
+        self._kept_out = ""  # why the master that the token is of does not let us in
         self._only_by_token = False
         self._refused = False
         self._registered = False
@@ -162,6 +164,8 @@ class MasterLink:
         except CertificateRefused as error:
             await self._regain(str(error))
         except PermissionDenied as error:
+            if self._kept_out:  # the token is not tried again: that is the answer to it
+                raise Conflict(self._kept_out) from error
             if not self._enrolment.has_token or self._rejoined:
                 raise
             self._rejoined = True  # the token is good for one attempt
@@ -169,7 +173,12 @@ class MasterLink:
             await self._join()
 
     async def _join(self) -> None:
-        reply = await self._enrolment.join(self._masters, self._registration)
+        self._kept_out = ""
+        try:
+            reply = await self._enrolment.join(self._masters, self._registration)
+        except Conflict as error:
+            self._kept_out = str(error)
+            raise
         self._has_registered(reply)
 
     async def _regain(self, trouble: str) -> None:
@@ -227,7 +236,7 @@ class MasterLink:
         self._has_registered(await stub.register_node(request, timeout=CALL))
 
     def _registration(self, local_host: str) -> wire.NodeRegistrationRequest:
-        m = self._membership
+        m, held = self._membership, self._workloads.names
         return wire.NodeRegistrationRequest(
             node_id=self._identity.node_id,
             hostname=m.name,
@@ -239,6 +248,10 @@ class MasterLink:
             labels=dict(m.labels),
             instance_id=self._machine.instance_id,
             link_profile=m.link,
+            # So that a master of another cluster does not end them, as it knows none of them.
+            held_cluster_id=self._identity.cluster_id if held else "",
+            held_workloads=held[:_NAMED],
+            held_count=len(held),
         )
 
     def _has_registered(self, reply: wire.NodeRegistrationResponse) -> None:

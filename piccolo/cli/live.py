@@ -15,7 +15,7 @@ from typing import Protocol
 from piccolo.cli.goals import Progress, Stage, Step
 from piccolo.cli.options import Output
 from piccolo.cli.output import SayOnce, clean, paint
-from piccolo.cli.workload_rows import nodes, ready, why
+from piccolo.cli.workload_rows import nodes, ready, ready_words, why
 
 _PATIENCE = 1.0  # s, until it is said that the master has not answered yet
 _FIRST = 0.3  # s, until the table is drawn: what is done by then needs none
@@ -173,10 +173,10 @@ def cells(step: Step) -> tuple[str, str, str, str, str]:
 
 def line_of(step: Step) -> str:
     """The same as one line of its own."""
-    name, state, ready_text, where, message = cells(step)
+    name, state, _, where, message = cells(step)
     parts = [f"workload/{name}: {state}"]
     if step.seen is not None:
-        parts.append(f"{ready_text} ready")
+        parts.append(ready_words(step.seen))
         if where != "-":
             parts.append(f"on {where}")
     return ", ".join(parts) + (f": {message}" if message else "")

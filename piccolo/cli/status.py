@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from piccolo.cli import rows
 from piccolo.cli.options import Output
 from piccolo.cli.output import Table, age, clean, dump, paint, size, warn_if_degraded
-from piccolo.cli.workload_rows import colour, ready, summary_dict, why
+from piccolo.cli.workload_rows import colour, ready_words, summary_dict, why
 from piccolo.rpc import wire
 
 _TROUBLED = 5  # workloads that are named
@@ -51,7 +51,7 @@ def _print_workloads(total: int, troubled: Sequence[wire.Workload]) -> None:
     print(f"workloads: {paint(text, 'red' if troubled else 'green')}")
     for w in troubled[:_TROUBLED]:
         message = f": {clean(why(w))}" if why(w) else ""
-        print(f"  {clean(w.name)}: {paint(clean(w.state), colour(w))}, {ready(w)} ready{message}")
+        print(f"  {clean(w.name)}: {paint(clean(w.state), colour(w))}, {ready_words(w)}{message}")
     if (more := len(troubled) - _TROUBLED) > 0:
         print(f"  and {more} more: piccolo get workloads -l .failed=true")
 

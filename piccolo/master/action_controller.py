@@ -18,7 +18,7 @@ from piccolo.core.errors import Conflict, StaleGeneration, Unavailable
 from piccolo.core.model import NodeState
 from piccolo.core.planning import planner as planning
 from piccolo.core.planning.planner import Plan, Step, Verb
-from piccolo.core.workloads.declared import Assignment, Declared
+from piccolo.core.workloads.declared import Assignment, Declared, Past
 from piccolo.master import keys
 from piccolo.master.clock import Clock
 from piccolo.master.event_log import EventLog
@@ -26,6 +26,7 @@ from piccolo.master.rounds import Rounds, Slices
 from piccolo.master.state_manager import StateManager
 from piccolo.master.workloads.churn import FREE, Churn
 from piccolo.master.workloads.events import Place, WorkloadEvents
+from piccolo.master.workloads.holdings import Holdings
 from piccolo.master.workloads.instance_specs import InstanceSpecs
 from piccolo.master.workloads.rebuild import RestoredCluster
 
@@ -46,9 +47,12 @@ class ActionController:
         specs: InstanceSpecs,
         clock: Clock,
         restored: RestoredCluster,
+        holdings: Holdings,
     ) -> None:
         self._state = state
         self._restored = restored
+        self._holdings = holdings
+        holdings.freed = self.poke
         self._specs = specs
         self._clock = clock
         self._events = WorkloadEvents(state, events)
@@ -77,14 +81,23 @@ class ActionController:
     # ---- planning ----
 
     def _plan(self, declared: Mapping[str, Declared]) -> Plan:
+        assignments = self._state.assignments()
         return planning.plan(
             declared,
-            self._state.assignments(),
+            assignments,
             self._candidates(),
             self._state.seen(),
             ready_for=self._ready_for(),
             blocked=self._specs.blocked(d.workload for d in declared.values()),
+            history=self._history(),
+            held=self._holdings.with_these(assignments),
         )
+
+    def _history(self) -> dict[str, list[Past]]:
+        found: dict[str, list[Past]] = defaultdict(list)
+        for past in self._state.below(keys.HISTORY):
+            found[past.workload.name].append(past)
+        return found
 
     def _candidates(self) -> list[planning.Candidate]:
         found = []

@@ -1,9 +1,9 @@
 """What a backup holds: the state of a master at one revision, and the authority of its cluster.
 
 Not in it: what is in memory only (`keys`), changesets on their way (all of each is among the values
-already, or nothing), the audit trail, the store's key, and the master's own certificate, which the
-next master makes itself. Values are in plain: the file around them is encrypted as a whole
-(`security.archive`), whatever the store encrypts.
+already, or nothing), when the last backup was taken, the audit trail, the store's key, and the
+master's own certificate, which the next master makes itself. Values are in plain: the file around
+them is encrypted as a whole (`security.archive`), whatever the store encrypts.
 """
 
 from __future__ import annotations
@@ -24,7 +24,10 @@ from piccolo.store.base import Put
 from piccolo.store.rules import check_operation
 
 _PKI = ("ca.key", "ca.crt", "cross.crt")
-_LEFT_OUT = (keys.LIVE, keys.USAGE, keys.UNPLACED, keys.CHANGESET, keys.AUDIT_HEAD)
+_LEFT_OUT = (
+    *(keys.LIVE, keys.USAGE, keys.UNPLACED, keys.CHANGESET),
+    *(keys.AUDIT_HEAD, keys.BACKED_UP),
+)
 _DAMAGED = "the backup holds what no PICCOLO writes there"
 
 

@@ -61,6 +61,7 @@ class Cluster:
     pulse_port: int = 0
     joining: asyncio.Lock = field(default_factory=asyncio.Lock)  # one node at a time
     _duplicates: dict[str, datetime] = field(default_factory=dict)
+    _refusals: dict[str, str] = field(default_factory=dict)  # by node: told once
 
     def info(self) -> wire.ClusterInfo:
         return wire.ClusterInfo(
@@ -130,6 +131,12 @@ class Cluster:
         goodbye = wire.Goodbye(reason=reason, message=message, final=final)
         session.send(wire.MasterMessage(goodbye=goodbye))
         session.end()
+
+    def refused(self, node_id: str, name: str, reason: str, message: str) -> None:
+        """An event for a node that is kept out, once: it keeps trying."""
+        if self._refusals.get(node_id) != message:
+            self._refusals[node_id] = message
+            self.events.add(Severity.WARNING, "node", name, reason, message, name)
 
     def duplicated(self, node_id: str) -> bool:
         """Whether a copy of this node has tried to join within the last hour."""

@@ -23,6 +23,7 @@ assignment/ID/KEY           `declared.Assignment`                    on disk
 instance/ID/KEY             `instances.InstanceStatus`               on disk
 unplaced/NAME               `Unplaced`                               in memory
 agent-events/ID             `AgentStream`                            on disk
+backed-up                   `BackedUp`                               on disk
 rebuild                     `Rebuild`                                on disk
 returned/ID                 `Returned`                               on disk
 changeset                   `Marker`                                 on disk
@@ -69,6 +70,7 @@ ASSIGNMENT = "assignment/"
 INSTANCE = "instance/"
 UNPLACED = "unplaced/"
 AGENT_EVENTS = "agent-events/"
+BACKED_UP = "backed-up"
 REBUILD = "rebuild"
 RETURNED = "returned/"
 CHANGESET = "changeset"
@@ -99,6 +101,13 @@ class MasterRecord:
     cluster_id: str
     epoch: int  # how often a master started on this store: the upper half of each generation
     restored: Restored | None = None  # the last time
+
+
+@dataclass(frozen=True, slots=True)
+class BackedUp:
+    """The last backup that somebody took."""
+
+    at: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -260,6 +269,7 @@ _TYPES: dict[str, Any] = {
     UNPLACED: Unplaced,
     AGENT_EVENTS: AgentStream,
     CHANGESET: Marker,
+    BACKED_UP: BackedUp,
     REBUILD: Rebuild,
     RETURNED: Returned,
 }

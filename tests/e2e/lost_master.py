@@ -17,6 +17,7 @@ from tests.lab.cluster import Lab
 PASSPHRASE = {"PICCOLO_PASSPHRASE": "correct horse battery staple"}
 OLD, JOINING = ("node1", "node2"), "node3"
 SECRET = "door"
+REFUSED = "RunsAnotherClusters"
 BACK = 40.0  # s for everybody to come back, on a machine that does other things as well
 
 
@@ -127,24 +128,39 @@ class LostMaster:
         if after != now:
             self.wrong.append("another start of the master changed something")
 
+    def forget(self, before: Seen) -> None:
+        """Also the backup is lost, and nobody tells the new master that it is to rebuild."""
+        self._begin_anew()
+        busy = {copy.node for copy in before.copies.values()}
+        until(lambda: {e["node"] for e in events(self.lab) if e["reason"] == REFUSED} == busy, BACK)
+        time.sleep(1.0)
+        copies: dict[str, Copy] = {}
+        for name in self._all_nodes():
+            copies |= self._cluster.copies(name)
+        if copies != before.copies:
+            self.wrong.append(f"a master that knows nothing left {copies}, not {before.copies}")
+
     def lose_everything(self, before: Seen) -> None:
         """Also the backup: the nodes join a new master by tokens, and bring what they hold."""
-        master = self.lab.master_proc
-        assert master is not None
-        master.kill()
-        master.wait()
-        shutil.rmtree(self.lab.master.dir / "data")
-        self.lab.start_master("--rebuild", "10s")
-        self.lab.token = ""  # of the new authority
-        for name in self._all_nodes():
-            self.lab.agents[name].kill()
-            self.lab.agents[name].wait()
-            self.lab.start_agent(name)
+        self._begin_anew("--rebuild", "10s")
         until(lambda: not self.rebuilding(), BACK)
         now = self.see()
         self._cluster.wait_settled(*now.generations, within=BACK)
         if (after := self.see()) != before:
             self.wrong.append(f"without a backup the nodes brought {after}, not {before}")
+
+    def _begin_anew(self, *flags: str) -> None:
+        master = self.lab.master_proc
+        assert master is not None
+        master.kill()
+        master.wait()
+        shutil.rmtree(self.lab.master.dir / "data")
+        self.lab.start_master(*flags)
+        self.lab.token = ""  # of the new authority
+        for name in self._all_nodes():
+            self.lab.agents[name].kill()
+            self.lab.agents[name].wait()
+            self.lab.start_agent(name)
 
     # ---- what is seen ----
 

@@ -20,6 +20,7 @@ from piccolo.core.errors import (
 from piccolo.core.model import Node, NodeState, NodeType
 from piccolo.core.security.access import ANONYMOUS, Principal, Role
 from piccolo.core.security.token import JoinToken
+from piccolo.master import keys
 from piccolo.master.api_server.joining import register, renew
 from piccolo.master.security.tokens import REFUSED
 from piccolo.rpc import wire
@@ -89,6 +90,59 @@ def used(world: World, text: str) -> list[str]:
 def refused_because(error: pytest.ExceptionInfo[PermissionDenied], why: str) -> bool:
     """Told nothing; the audit trail knows."""
     return str(error.value) == REFUSED and why in error.value.why
+
+
+# ---- what is of another cluster ----
+
+OLD: dict[str, Any] = {"held_cluster_id": "old", "held_workloads": ["a", "b"], "held_count": 2}
+
+
+@virtual_time
+async def test_what_runs_for_another_cluster_is_not_ended_by_mistake() -> None:
+    """Its master was lost, and the new one was started without --rebuild."""
+    async with master() as world:
+        shown = await token(world)
+        for _ in range(2):
+            with pytest.raises(Conflict, match=r"2 workloads of another cluster \(a, b\): .*--reb"):
+                await join(world, shown, **OLD)
+        assert (world.cluster.state.nodes(), used(world, shown), held(world)) == ([], [], [])
+        assert [e.subject for e in world.events("RunsAnotherClusters")] == ["n1"], "told once"
+        with pytest.raises(PermissionDenied):
+            await join(world, "", **OLD)
+        with pytest.raises(Conflict, match=r"4294967295 workloads .* \(a, …\)"):
+            await join(world, shown, **{**OLD, "held_workloads": ["a"], "held_count": 2**32 - 1})
+        await join(world, shown, held_cluster_id="old")  # it has given them up
+        with pytest.raises(Conflict, match="to end them"):
+            await come_back(world, **OLD)
+        await come_back(world, **{**OLD, "held_cluster_id": world.cluster.id})
+
+
+@virtual_time
+async def test_who_rebuilds_takes_in_what_is_of_another_cluster() -> None:
+    disk = Disk()
+    async with master(disk, rebuild=60.0) as world:
+        await join(world, await token(world, uses=2), **OLD)
+        assert node(world) is not None
+        await come_back(world, **OLD)  # it could not say yet what it holds
+        await asyncio.sleep(3600)
+        await join(world, await token(world), key=K2, name="n2", **OLD)
+        returned = {keys.returned("id-n1"): keys.Returned(_restored(world).at)}
+        await world.cluster.state.commit(returned)
+        with pytest.raises(Conflict):
+            await come_back(world, **OLD)
+        record = world.cluster.state.get(keys.MASTER, keys.MasterRecord)
+        assert record is not None
+        restored = keys.Restored(utc() - timedelta(hours=1), utc())
+        backup = dataclasses.replace(record, restored=restored)
+        await world.cluster.state.commit({keys.MASTER: backup})
+        with pytest.raises(Conflict):
+            await join(world, await token(world), name="n3", **OLD)
+
+
+def _restored(world: World) -> keys.Restored:
+    found = world.cluster.restored.restored
+    assert found is not None
+    return found
 
 
 # ---- by token ----

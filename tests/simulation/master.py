@@ -28,6 +28,7 @@ from piccolo.master.security.secrets import Secrets
 from piccolo.master.sessions import Sessions
 from piccolo.master.state_manager import StateManager
 from piccolo.master.workloads.desired_state import DesiredState
+from piccolo.master.workloads.holdings import Holdings
 from piccolo.master.workloads.instance_specs import InstanceSpecs
 from piccolo.master.workloads.rebuild import RestoredCluster
 from piccolo.master.workloads.workload_manager import WorkloadManager
@@ -189,7 +190,7 @@ async def _assemble(state: StateManager, clock: Clock, epoch: int) -> Cluster:
         settings.reconnect_grace,
     )
     sessions, specs, known = Sessions(epoch), InstanceSpecs(state), cast(Any, _Known())
-    restored = RestoredCluster(state, events, specs, clock)
+    restored, holdings = RestoredCluster(state, events, specs, clock), Holdings()
     return Cluster(
         id="cluster-1",
         name="piccolo",
@@ -208,8 +209,8 @@ async def _assemble(state: StateManager, clock: Clock, epoch: int) -> Cluster:
         audit=known,
         access=known,
         workloads=WorkloadManager(state, clock),
-        actions=ActionController(state, events, specs, clock, restored),
-        desired=DesiredState(state, events, specs, clock, restored),
+        actions=ActionController(state, events, specs, clock, restored, holdings),
+        desired=DesiredState(state, events, specs, clock, restored, holdings),
         restored=restored,
         agent_events=AgentEvents(state, events, clock),
         started_at=clock.utc(),

@@ -75,7 +75,7 @@ class Wishes:
         if rng.random() < 0.15:
             main = replace(main, secret_env={"X": SecretKey(rng.choice(SECRETS), "key")})
         if rng.random() < 0.1:
-            main = replace(main, ports=(Port(80, 8080),))
+            main = replace(main, ports=(Port(80, rng.choice((8080, 8080, 8081))),))
         if rng.random() < 0.1 and image == STEADY:
             probe = Probe(exec=ExecCheck(("well",)), interval=2.0)
             main = replace(main, probes=Probes(readiness=probe))

@@ -100,6 +100,11 @@ class Workloads:
     def digest(self) -> int:
         return self._desired.digest
 
+    @property
+    def names(self) -> list[str]:
+        """Of the workloads that are kept here, also of those in a damaged file."""
+        return sorted({key.rpartition(".")[0] for key in self._desired.everything})
+
     def held(self) -> Mapping[str, int]:
         """What the master need not send: digests by key."""
         return {key: held.digest for key, held in self._desired.held.items()}

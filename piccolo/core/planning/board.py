@@ -1,17 +1,19 @@
 """The board that the planner works at: what is asked, assigned and seen, and the steps so far.
 
 What a ready node is still to stop keeps its room until the node no longer reports it: its port is
-not free before.
+not free before. What has changed, or is to, keeps what it had until then (`changing`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence, Set
 
+from piccolo.core.planning.changing import Changing, Earlier, arrange
 from piccolo.core.planning.copies import Seen, by_workload
-from piccolo.core.planning.placement import Candidate, Needs, Places, mismatch, needs_of
+from piccolo.core.planning.needs import Needs, needs_of
+from piccolo.core.planning.placement import Candidate, Places, mismatch
 from piccolo.core.planning.steps import Step, Verb, step
-from piccolo.core.workloads.declared import Assignment, Declared
+from piccolo.core.workloads.declared import Assignment, Declared, Past
 from piccolo.core.workloads.instances import spec_hash
 from piccolo.core.workloads.workload import Workload
 
@@ -28,19 +30,28 @@ class Situation:
         seen: Seen,
         ready_for: Mapping[tuple[str, str], float],
         blocked: Mapping[str, str],
+        history: Mapping[str, Sequence[Past]],
+        held: Iterable[tuple[str, str]],
     ) -> None:
         self.declared = {name: declared[name] for name in sorted(declared)}
         self.nodes = {n.node_id: n for n in sorted(nodes, key=lambda n: (n.name, n.node_id))}
         self.seen = seen
         self.ready_for = ready_for
         self.blocked = blocked
-        self.there: dict[str, set[tuple[str, str]]] = {}  # seen on ready nodes, by workload
-        for (node_id, key), status in seen.items():
+        self.earlier = Earlier(history)
+        self.there: dict[str, set[tuple[str, str]]] = {}  # on ready nodes, by workload
+        for node_id, key in (*seen, *held):
             if node_id in self.nodes and self.nodes[node_id].ready:
-                self.there.setdefault(status.workload, set()).add((node_id, key))
+                self.there.setdefault(key.rpartition(".")[0], set()).add((node_id, key))
         self._eligible: dict[str, Eligible] = {}
         self._needs: dict[str, Needs] = {}
         self._specs: dict[str, str] = {}
+
+    def changing(self, declared: Declared, a: Assignment) -> Changing | None:
+        """What of before is in the way of others, if anything is."""
+        workload, status = declared.workload, self.seen.get((a.node_id, a.key))
+        may = workload.name not in self.blocked or a.node_id not in self.eligible(workload)
+        return self.earlier.changing(declared, a, status, self.needs(workload), may=may)
 
     def eligible(self, workload: Workload) -> Eligible:
         found = self._eligible.get(workload.name)
@@ -73,18 +84,33 @@ class Board:
         self.assigned = by_workload(assignments)
         self.places = Places(at.nodes.values())
         self._leaving: dict[str, set[tuple[str, str]]] = {}
+        changing: list[Changing] = []
         for name, declared in at.declared.items():
             needs = at.needs(declared.workload)
-            held = {(a.node_id, a.key) for a in self.assigned.get(name, ())}
-            for node_id, key in held:
+            held = {(a.node_id, a.key): a for a in self.assigned.get(name, ())}
+            for (node_id, key), a in held.items():
                 if node_id in at.nodes:
                     self.places.take(node_id, key, name, needs)
-            for node_id, key in at.there.get(name, set()) - held:
-                self._leaving.setdefault(name, set()).add((node_id, key))
-                self.places.take(node_id, key, name, needs, leaving=True)
+                    if (one := at.changing(declared, a)) is not None:
+                        changing.append(one)
+            for place in at.there.get(name, set()) - held.keys():
+                self._leaving.setdefault(name, set()).add(place)
+                still = at.earlier.still(name, needs, at.seen.get(place))
+                self.places.take(*place, name, needs + still, leaving=True)
+        self._swapping = arrange(self.places, changing)
 
     def leaving(self, name: str) -> Set[tuple[str, str]]:
         return self._leaving.get(name, frozenset())
+
+    def waits(self, a: Assignment, needs: Needs) -> bool:
+        """Whether it changes only after others: what they have still is in its way."""
+        place = a.node_id, a.key
+        return place not in self._swapping and bool(self.places.waits_for(*place, needs))
+
+    def swap_node(self, a: Assignment) -> str:
+        """Of a copy that changes together with others there; empty: it does not. Workloads go
+        through these in the same order, so that few at a time still finish a node."""
+        return a.node_id if (a.node_id, a.key) in self._swapping else ""
 
     def start(self, declared: Declared, index: int, node: Candidate, reason: str) -> None:
         workload, generation = declared.workload, declared.generation

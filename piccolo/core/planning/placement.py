@@ -1,7 +1,6 @@
 """Placement: on which node a copy of a workload may run, and on which it runs best.
 
-Pure, and the same for the same input. What is set aside is counted exactly, in thousandths of a
-core and bytes. Where no node will do, every node gets its reason.
+Pure, and the same for the same input. Where no node will do, every node gets its reason.
 """
 
 from __future__ import annotations
@@ -11,10 +10,10 @@ from dataclasses import dataclass, field
 
 from piccolo.core import words
 from piccolo.core.model import NodeRole, NodeType, Resources
-from piccolo.core.workloads.containers import Protocol
-from piccolo.core.workloads.workload import NetworkMode, Placement, Workload
+from piccolo.core.planning.needs import Needs
+from piccolo.core.planning.room import Room
+from piccolo.core.workloads.workload import Placement
 
-_ANY_ADDRESS = ("", "0.0.0.0", "::")
 _NAMES = 3  # of nodes with the same reason, in a message
 _REASONS = 4  # in a message
 
@@ -30,36 +29,6 @@ class Candidate:
     type: NodeType = NodeType.EMBEDDED
     resources: Resources = field(default_factory=Resources)
     ready: bool = True
-
-
-@dataclass(frozen=True, slots=True)
-class Needs:
-    """What one copy sets aside on its node."""
-
-    cpu: int = 0  # thousandths of a core
-    memory: int = 0  # bytes
-    ports: tuple[tuple[Protocol, int, str], ...] = ()  # of the node, with the address
-
-
-def needs_of(workload: Workload) -> Needs:
-    """Containers run together, init containers one after the other, before them."""
-    running = [c.resources for c in workload.containers]
-    before = [c.resources for c in workload.init_containers]
-    cpus = [sum(r.reserved_cpu for r in running), *(r.reserved_cpu for r in before)]
-    memory = [sum(r.reserved_memory for r in running), *(r.reserved_memory for r in before)]
-    return Needs(round(max(cpus) * 1000), max(memory), tuple(_ports(workload)))
-
-
-def _ports(workload: Workload) -> Iterable[tuple[Protocol, int, str]]:
-    mode = workload.network.mode
-    if mode is NetworkMode.NONE:
-        return
-    for container in (*workload.containers, *workload.init_containers):
-        for port in container.ports:
-            if mode is NetworkMode.HOST:
-                yield port.protocol, port.container_port, port.host_ip
-            elif port.host_port:
-                yield port.protocol, port.host_port, port.host_ip
 
 
 def mismatch(placement: Placement, node: Candidate) -> str:
@@ -79,95 +48,12 @@ def mismatch(placement: Placement, node: Candidate) -> str:
     return ""
 
 
-@dataclass(slots=True)
-class _Share:
-    """What one instance has taken. `leaving`: until it has been stopped."""
-
-    workload: str
-    needs: Needs
-    leaving: bool
-
-
-class _Room:
-    """What is set aside on one node, by whom."""
-
-    __slots__ = ("_copies", "_cpu", "_memory", "_ports", "_shares", "node")
-
-    def __init__(self, node: Candidate) -> None:
-        self.node = node
-        self._shares: dict[str, _Share] = {}  # by key of the instance
-        self._copies: dict[str, int] = {}  # by workload
-        self._cpu = self._memory = 0
-        self._ports: dict[tuple[Protocol, int], list[tuple[str, str]]] = {}  # address and key
-
-    def take(self, key: str, workload: str, needs: Needs, *, leaving: bool = False) -> None:
-        self._drop(key)
-        self._shares[key] = _Share(workload, needs, leaving)
-        self._copies[workload] = self._copies.get(workload, 0) + 1
-        self._cpu += needs.cpu
-        self._memory += needs.memory
-        for protocol, number, address in needs.ports:
-            self._ports.setdefault((protocol, number), []).append((address, key))
-
-    def _drop(self, key: str) -> None:
-        share = self._shares.pop(key, None)
-        if share is None:
-            return
-        self._copies[share.workload] -= 1
-        self._cpu -= share.needs.cpu
-        self._memory -= share.needs.memory
-        for protocol, number, address in share.needs.ports:
-            self._ports[protocol, number].remove((address, key))
-
-    def leave(self, key: str) -> None:
-        if key in self._shares:
-            self._shares[key].leaving = True
-
-    def lacks(self, key: str, needs: Needs, *, later: bool = False) -> str:
-        """See `Places.lacks`."""
-        cpu, memory = self._cpu, self._memory
-        for other in self._shares if later else (key,):
-            share = self._shares.get(other)
-            if share is not None and (other == key or share.leaving):
-                cpu -= share.needs.cpu
-                memory -= share.needs.memory
-        has = self.node.resources
-        if needs.memory and has.memory_mb and memory + needs.memory > has.memory_mb << 20:
-            free = max(0, (has.memory_mb << 20) - memory)
-            return f"has {_mib(free)} MiB of memory left, {_mib(needs.memory)} are needed"
-        if needs.cpu and has.cpu_cores and cpu + needs.cpu > has.cpu_cores * 1000:
-            free = max(0, has.cpu_cores * 1000 - cpu)
-            return f"has {free / 1000:g} cores left, {needs.cpu / 1000:g} are needed"
-        for protocol, number, address in needs.ports:
-            for taken, other in self._ports.get((protocol, number), ()):
-                gone = other == key or (later and self._shares[other].leaving)
-                if not gone and (address == taken or _everywhere(address) or _everywhere(taken)):
-                    return f"has its port {number}/{protocol} taken by {other}"
-        return ""
-
-    def rank(self, workload: str) -> tuple[int, float, int, str]:
-        """The lower, the better."""
-        has = self.node.resources
-        memory = self._memory / (has.memory_mb << 20) if has.memory_mb else 0.0
-        cpu = self._cpu / (has.cpu_cores * 1000) if has.cpu_cores else 0.0
-        copies = self._copies.get(workload, 0)
-        return copies, max(memory, cpu), len(self._shares), self.node.name
-
-
-def _everywhere(address: str) -> bool:
-    return address in _ANY_ADDRESS
-
-
-def _mib(size: int) -> str:
-    return f"{size / 2**20:.4g}"
-
-
 class Places:
     """All nodes, and what is set aside on them."""
 
     def __init__(self, nodes: Iterable[Candidate]) -> None:
         """`nodes` in the order in which messages name them."""
-        self._rooms = {node.node_id: _Room(node) for node in nodes}
+        self._rooms = {node.node_id: Room(node) for node in nodes}
 
     def take(
         self, node_id: str, key: str, workload: str, needs: Needs, *, leaving: bool = False
@@ -178,10 +64,19 @@ class Places:
         """It is about to be stopped, and in the way until then."""
         self._rooms[node_id].leave(key)
 
+    def still(self, node_id: str, key: str, needs: Needs) -> None:
+        """It has this too, besides its share, until it has changed."""
+        self._rooms[node_id].still(key, needs)
+
     def lacks(self, node_id: str, key: str, needs: Needs, *, later: bool = False) -> str:
-        """Why an instance does not fit there; empty: it does. What it has itself is not in its
-        way, nor, `later`, what is about to be stopped."""
+        """Why an instance does not fit there; empty: it does, at least once others have changed.
+        What it has itself is not in its way, nor, `later`, what is about to be stopped."""
         return self._rooms[node_id].lacks(key, needs, later=later)
+
+    def waits_for(self, node_id: str, key: str, needs: Needs) -> set[str]:
+        """Those that have to change before there is room for it: what they have still is in the
+        way."""
+        return self._rooms[node_id].waits_for(key, needs)
 
     def best(
         self,
@@ -197,11 +92,11 @@ class Places:
         Nodes that are not ready are out of the question, but for those that wait for them, `away`.
         """
         rooms = (self._rooms[n.node_id] for n in among if n.ready or away)
-        fitting = [room for room in rooms if not room.lacks(key, needs)]
+        fitting = [r for r in rooms if not r.lacks(key, needs) and not r.waits_for(key, needs)]
         return min(fitting, key=lambda room: room.rank(workload)).node if fitting else None
 
     def soon(self, key: str, needs: Needs, among: Iterable[Candidate]) -> bool:
-        """Whether a ready node will do once what is about to be stopped there has ended."""
+        """Whether a ready node will do once what is to be stopped or changed there is."""
         return any(n.ready and not self.lacks(n.node_id, key, needs, later=True) for n in among)
 
     def refusals(

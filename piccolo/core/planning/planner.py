@@ -6,7 +6,8 @@ What it guarantees:
 * When the steps are carried out and nothing else changed, there is nothing left to do.
 * A copy stays on its node while that node exists and its placement allows it, also while the node
   is away: it learns what it missed when it is back.
-* A copy is not started elsewhere while a ready node still has it.
+* A copy is not started elsewhere while a ready node still has it, or may have it.
+* Nothing starts where it would lack what an earlier spec of another copy still has.
 
 The steps change assignments only. Agents do the rest, and what they report leads to the next plan.
 Where copies run best stands in `placement`, which may change at a time in `rollout`, in which order
@@ -20,12 +21,12 @@ from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
 from piccolo.core.planning.board import Board, Eligible, Situation
-from piccolo.core.planning.copies import Seen, is_outdated, same_containers
+from piccolo.core.planning.copies import Seen, is_outdated, same_containers, tells_of
 from piccolo.core.planning.placement import Candidate, mismatch
 from piccolo.core.planning.rollout import Copy, Health, health, must_last, rolling
 from piccolo.core.planning.starting import Missing, missing_of, start
 from piccolo.core.planning.steps import Step, Verb, applied, merged
-from piccolo.core.workloads.declared import Assignment, Declared
+from piccolo.core.workloads.declared import Assignment, Declared, Past
 from piccolo.core.workloads.dependencies import in_order
 from piccolo.core.workloads.workload import UpdateStrategy, Workload
 
@@ -33,6 +34,7 @@ __all__ = ["Candidate", "Plan", "Step", "Verb", "applied", "plan"]
 
 _ROUNDS = 20  # what stops makes room; two are usual, and the last one has no steps
 _NONE: Mapping[str, str] = MappingProxyType({})
+_NO_HISTORY: Mapping[str, Sequence[Past]] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,13 +55,18 @@ def plan(
     *,
     ready_for: Mapping[tuple[str, str], float],
     blocked: Mapping[str, str] = _NONE,
+    history: Mapping[str, Sequence[Past]] = _NO_HISTORY,
+    held: Iterable[tuple[str, str]] = (),
 ) -> Plan:
     """What is to be done now.
 
     `seen` and `ready_for` (seconds that an instance has been well) are by node and instance key.
     `blocked` says of workloads why they cannot be sent to a node now; what runs of them stays.
+    `history`: earlier generations of workloads, which copies that are not changed yet may have.
+    `held`: what agents were told to run, or may be told while this plan is carried out, whether it
+    was seen or not.
     """
-    at = Situation(declared, nodes, seen, ready_for, blocked)
+    at = Situation(declared, nodes, seen, ready_for, blocked, history, held)
     current = tuple(assignments)
     steps: list[Step] = []
     for _ in range(_ROUNDS):
@@ -135,7 +142,8 @@ def _bring_up(board: Board, declared: Declared, assigned: Sequence[Assignment]) 
     workload, name = declared.workload, declared.workload.name
     missing = missing_of(board.at, workload, assigned)
     changed = {a for a in assigned if _is_to_change(board.at, declared, a)}
-    if (missing or changed) and name in board.at.blocked:
+    held_up = name in board.at.blocked
+    if held_up and (missing or changed or _untold(board.at, assigned)):
         board.unplaced[name] = board.at.blocked[name]
         return None
     many = len(assigned) + len(missing) > 1 or bool(board.leaving(name))
@@ -145,6 +153,7 @@ def _bring_up(board: Board, declared: Declared, assigned: Sequence[Assignment]) 
         return None
     coming = start(board, declared, missing)
     copies = [_judge(board, declared, a, changes=a in changed) for a in assigned if changed]
+    copies.sort(key=lambda c: board.swap_node(c.assignment))
     turn = rolling(workload.update, copies, coming)
     for copy in turn.now:
         _change(board, declared, copy)
@@ -153,6 +162,15 @@ def _bring_up(board: Board, declared: Declared, assigned: Sequence[Assignment]) 
 
 def _is_to_change(at: Situation, declared: Declared, a: Assignment) -> bool:
     return is_outdated(a, declared) or a.node_id not in at.eligible(declared.workload)
+
+
+def _untold(at: Situation, assigned: Iterable[Assignment]) -> bool:
+    """Whether a copy is assigned, and its node does not say so."""
+    for a in assigned:
+        status = at.seen.get((a.node_id, a.key))
+        if at.nodes[a.node_id].ready and (status is None or not tells_of(status, a)):
+            return True
+    return False
 
 
 def _judge(board: Board, declared: Declared, a: Assignment, *, changes: bool) -> Copy:
@@ -176,7 +194,8 @@ def _judge(board: Board, declared: Declared, a: Assignment, *, changes: bool) ->
             return replace(copy, why=f"{why}, its containers stay", same=True)
     lack = board.places.lacks(a.node_id, a.key, at.needs(workload))
     if not lack:
-        return replace(copy, why=why)
+        waits = board.waits(a, at.needs(workload))
+        return copy if waits else replace(copy, why=why)
     if node.ready and _elsewhere(board, workload, a) is not None:
         return replace(copy, why=f"its node {lack}", moves=True)
     if board.places.lacks(a.node_id, a.key, at.needs(workload), later=True):

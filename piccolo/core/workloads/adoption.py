@@ -24,7 +24,7 @@ from piccolo.core.workloads.declared import Assignment, Declared, Past
 from piccolo.core.workloads.instances import Instance, Secrets, restarts_of
 
 BY = "master"  # who declared what was adopted
-CAUSE = "found on nodes after a restore"
+CAUSE = "found on nodes by a rebuild"
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +39,7 @@ class Held:
 class Known:
     """What the master knows, of all workloads and secrets that are held."""
 
-    backup_at: datetime
+    backup_at: datetime | None  # None: there was no backup
     restored_at: datetime
     declared: Mapping[str, Declared] = field(default_factory=dict)
     history: Mapping[str, Sequence[Past]] = field(default_factory=dict)
@@ -123,7 +123,8 @@ class _Adopting:
     def workload(self, name: str, copies: Sequence[Held]) -> None:
         old = self._known.declared.get(name)
         newest = max((h.instance for h in copies), key=lambda i: (self._at(i), i.generation))
-        if old is None and self._at(newest) <= self._known.backup_at:
+        backup_at = self._known.backup_at
+        if old is None and backup_at is not None and self._at(newest) <= backup_at:
             message = f"{self._node_name} still has what was deleted before the backup: it goes"
             self._note("NotAdopted", name, message)
             return
@@ -152,9 +153,18 @@ class _Adopting:
 
     def _created(self, newest: Instance) -> Declared:
         at, generation = self._at(newest), newest.generation
-        message = f"the backup does not know it, {self._node_name} has generation {generation}"
+        message = f"{self._unknown}{self._node_name} has generation {generation}"
         self._note("WorkloadAdopted", newest.workload.name, message)
         return Declared(newest.workload, generation, at, at, BY, CAUSE)
+
+    @property
+    def _unknown(self) -> str:
+        return "" if self._known.backup_at is None else "the backup does not know it, "
+
+    @property
+    def _before(self) -> str:
+        """Who knew what the store has."""
+        return "other nodes" if self._known.backup_at is None else "the backup"
 
     def _merged(self, old: Declared, newest: Instance) -> Declared:
         at = self._at(newest)
@@ -170,7 +180,7 @@ class _Adopting:
         if newest.workload != old.workload and newest.generation <= old.generation:
             generation = old.generation + 1
         message = f"{self._node_name} has generation {newest.generation}"
-        message += f", and the backup had {old.generation}"
+        message += f", and {self._before} had {old.generation}"
         if generation != newest.generation:
             message += f": it is generation {generation} now"
         self._note("WorkloadAdopted", old.workload.name, message)
@@ -267,14 +277,12 @@ class _Adopting:
     ) -> Secret:
         known = self._known
         if old is None:
-            self._note(
-                "SecretAdopted", name, f"the backup does not know it: from {self._node_name}"
-            )
+            self._note("SecretAdopted", name, f"{self._unknown}{self._node_name} has it")
             since = at or known.restored_at
             return Secret(name, data, since, since)
         if at is not None and at > old.changed_at:
             if any(old.data.get(k) != v for k, v in data.items()):
-                message = f"it was set after the backup: from {self._node_name}"
+                message = f"{self._node_name} has a newer value than {self._before}"
                 self._note("SecretAdopted", name, message)
             return replace(old, data={**old.data, **data}, changed_at=at)
         if old.changed_at > known.restored_at:

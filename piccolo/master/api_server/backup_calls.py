@@ -29,6 +29,7 @@ class BackupCalls:
         pieces = backups.write(found, message.passphrase)
         while data := await asyncio.to_thread(_some, pieces):
             yield wire.BackupChunk(data=data)
+        self._c.state.observe(keys.BACKED_UP, keys.BackedUp(found.about.made_at))
 
     async def _collect(self) -> Backup:
         """Everything at one moment: nothing else of the master runs in between."""

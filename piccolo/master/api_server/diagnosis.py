@@ -5,20 +5,26 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import timedelta
 
+from piccolo.core import words
 from piccolo.core.model import NodeState, Severity
 from piccolo.core.planning.rollup import State
 from piccolo.core.security.access import Role
+from piccolo.master import keys
 from piccolo.master.api_server.workload_views import WorkloadViews
 from piccolo.master.cluster import Cluster
 from piccolo.rpc import convert, wire
 from piccolo.security.authority import fingerprint_of
 
 _SOON = timedelta(days=90)  # for an authority
+_OLD = timedelta(days=30)  # for a backup
+_RECENT = timedelta(days=1)  # so long a restore is news
+_NAMED = 10
 
 
 async def diagnose(c: Cluster, workloads: WorkloadViews) -> list[wire.Finding]:
     """Findings, the worst first; what is well is said too."""
-    found = [*_store(c), *_restored(c), *await _audit(c), *_nodes(c), *_workloads(workloads)]
+    found = [*_store(c), *_restored(c), *_from_backup(c), *_backup(c), *await _audit(c)]
+    found += [*_nodes(c), *_workloads(workloads)]
     found += [*_certificates(c), *_authorities(c)]
     order = [wire.Severity.ERROR, wire.Severity.WARNING, wire.Severity.INFO]
     return sorted(found, key=lambda f: order.index(f.severity))
@@ -47,9 +53,49 @@ def _restored(c: Cluster) -> Iterator[wire.Finding]:
         yield _finding(Severity.WARNING, "store", text)
         return
     for node in c.restored.missing():
-        text = "not back since the restore: it is not known whether it runs something newer"
+        text = "not back since the rebuild began: it is not known what it runs"
+        if c.restored.from_backup:
+            text = "not back since the restore: it is not known whether it runs something newer"
         remedy = f"start its agent; if it never comes back: piccolo remove node {node.name}"
         yield _finding(Severity.WARNING, f"node {node.name}", text, remedy)
+
+
+def _from_backup(c: Cluster) -> Iterator[wire.Finding]:
+    """What may not be as it was, after a restore: only people know."""
+    now, restored = c.clock.utc(), c.restored.restored
+    if restored is None or restored.backup_at is None:
+        return
+    since = max(restored.at, now - _RECENT)
+    again = {
+        e.subject
+        for e in c.events.newest()
+        if e.reason == "StartedAgain" and e.time >= since and c.state.workload(e.subject)
+    }
+    if again:
+        names = words.some(sorted(again), _NAMED)
+        text = f"started again, for they are in the backup, but no node had them: {names}"
+        remedy = "piccolo delete workload NAME, for those that were deleted after the backup"
+        yield _finding(Severity.WARNING, "workloads", text, remedy)
+    if now - restored.at < _RECENT:
+        text = f"labels, topology, and secrets that no workload uses are as in {restored.source}"
+        yield _finding(Severity.WARNING, "backup", text, "set again what was changed after it")
+
+
+def _backup(c: Cluster) -> Iterator[wire.Finding]:
+    """Whether there is one, as far as the master knows: that it is kept well, nobody can tell."""
+    taken, restored = c.state.get(keys.BACKED_UP, keys.BackedUp), c.restored.restored
+    known = [taken.at] if taken else []
+    known += [restored.backup_at] if restored and restored.backup_at else []
+    remedy = "piccolo backup FILE"
+    if known and c.clock.utc() - max(known) < _OLD:
+        text = f"the last one is of {max(known):%Y-%m-%d %H:%M} UTC"
+        yield _finding(Severity.INFO, "backup", text)
+    elif known:
+        text = f"the last one is of {max(known):%Y-%m-%d}, which is more than {_OLD.days} days ago"
+        yield _finding(Severity.WARNING, "backup", text, remedy)
+    elif c.state.declared():
+        text = "none was ever taken: if the master's disk is lost, only the nodes know what runs"
+        yield _finding(Severity.WARNING, "backup", text, remedy)
 
 
 async def _audit(c: Cluster) -> list[wire.Finding]:

@@ -8,6 +8,7 @@ ask again with the same key.
 from __future__ import annotations
 
 from piccolo.config.settings import ListedNode
+from piccolo.core import words
 from piccolo.core.errors import Conflict, DuplicateIdentity, PermissionDenied
 from piccolo.core.model import Node, NodeState, Severity, Token, TokenUse
 from piccolo.core.security.access import Principal, Role
@@ -18,6 +19,8 @@ from piccolo.master.security.tokens import REFUSED
 from piccolo.rpc import convert, wire
 from piccolo.rpc.server import caller, concerns
 from piccolo.security.authority import Request
+
+_NAMED = 5  # workloads in a message
 
 
 def own_node(node_id: str) -> str:
@@ -54,6 +57,8 @@ async def register(
     if who.principal.role is Role.AGENT:
         own_node(message.node_id)
         _refuse_borrowed_name(c, request)
+        c.nodes.validate(request)
+        _refuse_what_would_end(c, message)
         unknown = c.state.node(request.node_id) is None
         reply = await _store(c, request, message, None, {})
         if unknown:
@@ -95,6 +100,7 @@ async def _join(
     c.nodes.validate(request)
     csr = Request(credentials.csr_pem)
     token = _authenticate(c, request, credentials.token, csr)
+    _refuse_what_would_end(c, message)  # only whoever may come in learns of it, and tells us
     principal = Principal(Role.AGENT, request.node_id)
     former = c.certificates.of(principal)
     known = c.state.node(request.node_id)
@@ -146,6 +152,24 @@ def _authenticate(c: Cluster, request: Registration, text: str, csr: Request) ->
             REFUSED, f"node.yaml wants token {listed.token_id} of {request.name}, not {token.id}"
         )
     return token
+
+
+def _refuse_what_would_end(c: Cluster, message: wire.NodeRegistrationRequest) -> None:
+    """A node that runs workloads of another cluster: this master knows none of them, so it would
+    have them removed. Mostly that cluster's master is lost, and this is to be its successor."""
+    number, theirs = message.held_count, message.held_cluster_id
+    if not number or theirs in ("", c.id) or c.restored.takes_over(message.node_id):
+        return
+    held = [words.printable(name[:63]) for name in message.held_workloads[:_NAMED]]
+    names = ", ".join(held) + (", …" if number > len(held) else "")
+    what = f"{number} workload{'' if number == 1 else 's'} of another cluster ({names})"
+    error = (
+        f"{message.hostname} still runs {what}: to take them over, begin this cluster with"
+        " `piccolo master --rebuild 10m` on an empty data directory; to end them, stop its agent,"
+        " delete `workloads` in the data directory of the agent, and start it again"
+    )
+    c.refused(message.node_id, message.hostname, "RunsAnotherClusters", error)
+    raise Conflict(error)
 
 
 def _refuse_borrowed_name(c: Cluster, request: Registration) -> None:

@@ -9,7 +9,7 @@ from piccolo.core.errors import NotFound
 from piccolo.core.model import Event, NodeState
 from piccolo.core.planning.differences import differences
 from piccolo.core.planning.planner import Plan
-from piccolo.core.planning.rollup import roll_up
+from piccolo.core.planning.rollup import State, roll_up
 from piccolo.core.words import suggest
 from piccolo.core.workloads.declared import Assignment, Declared
 from piccolo.core.workloads.instances import LABEL_WORKLOAD, InstanceStatus
@@ -48,12 +48,15 @@ class WorkloadViews:
         names = {node.id: node.name for node in nodes}
         ready = {n.id: state.status(n.id).state is NodeState.READY for n in nodes}
         found = roll_up(declared, assigned, seen, ready, self._unplaced(declared), names)
+        message, rebuilding = found.message, self._c.restored.wait() is not None
+        if rebuilding and found.state is State.PENDING and not found.reason:
+            message = "held: the master is rebuilding"  # nothing gets a node before that is over
         return wire.Workload(
             name=workload.name,
             generation=declared.generation,
             state=found.state,
             reason=found.reason,
-            message=found.message,
+            message=message,
             wanted=found.wanted,
             placed=found.placed,
             updated=found.updated,

@@ -35,6 +35,7 @@ class Feed:
     def __init__(self, session: Session, held: Mapping[str, int]) -> None:
         self.session = session
         self.error = ""  # why the agent could not take over what it was told last
+        self.possible = set(held)  # keys of what the agent may have
         self.owes = False  # there is more to tell, when what is under way has arrived
         self._held = dict(held)
         self._told: dict[str, DependencyState] = {}
@@ -62,6 +63,7 @@ class Feed:
         self.owes = False
         if free and (changed or removed or reset or not self._greeted):
             self._under_way = _UnderWay(held, digest_of(held), now)
+            self.possible |= held.keys()
         elif not news and not changed and not removed:
             return
         elif not news or self.session.backlog >= _QUEUED:
@@ -93,8 +95,10 @@ class Feed:
         if error:
             self._under_way, self._paused, self.owes = None, True, False
             self.error = error
+            self._settle(digest)
         elif digest == self._under_way.digest:
             self._held, self._under_way = self._under_way.held, None
+            self.possible = set(self._held)
             self.error = ""
 
     def beat(self, digest: int, now: float) -> bool:
@@ -109,7 +113,13 @@ class Feed:
                 self._under_way, again = None, True
         self._paused = False
         self._reset = digest != digest_of(self._held)
+        self._settle(digest)
         return again or self._reset
+
+    def _settle(self, digest: int) -> None:
+        """The agent says by this digest what it has; if nothing is on its way, this is all."""
+        if self._under_way is None and digest == digest_of(self._held):
+            self.possible = set(self._held)
 
 
 def digest_of(held: Mapping[str, int]) -> int:

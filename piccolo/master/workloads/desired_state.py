@@ -20,6 +20,7 @@ from piccolo.master.rounds import Rounds, Slices
 from piccolo.master.sessions import Session
 from piccolo.master.state_manager import StateManager
 from piccolo.master.workloads.desired_feed import Feed
+from piccolo.master.workloads.holdings import Holdings
 from piccolo.master.workloads.instance_specs import InstanceSpecs, Spec
 from piccolo.master.workloads.rebuild import RestoredCluster
 
@@ -43,8 +44,10 @@ class DesiredState:
         specs: InstanceSpecs,
         clock: Clock,
         restored: RestoredCluster,
+        holdings: Holdings,
     ) -> None:
         self._state = state
+        self._holdings = holdings
         self._restored = restored
         self._events = events
         self._specs = specs
@@ -67,6 +70,7 @@ class DesiredState:
         """A session begins; `held` is what the agent has on its disk."""
         found = {h.key: h.digest for h in held}
         self._feeds[session.node_id] = Feed(session, found)
+        self._holdings.has(session.node_id, found)
         self._restored.open(session, found)
         self._rounds.poke()
 
@@ -82,6 +86,7 @@ class DesiredState:
             return
         owed = feed.owes
         feed.answered(digest, error)
+        self._holdings.has(session.node_id, feed.possible)
         if owed:
             self._rounds.poke()
         if not feed.error:
@@ -97,8 +102,11 @@ class DesiredState:
         """A heartbeat: the digest of all that the agent holds."""
         feed = self._feed(session)
         now = self._clock.monotonic()
-        if feed is not None and self._admitted(session.node_id) and feed.beat(digest, now):
+        if feed is None or not self._admitted(session.node_id):
+            return
+        if feed.beat(digest, now):
             self._rounds.poke()
+        self._holdings.has(session.node_id, feed.possible)
 
     def _feed(self, session: Session) -> Feed | None:
         feed = self._feeds.get(session.node_id)
@@ -123,6 +131,7 @@ class DesiredState:
             if feed is not None and not feed.session.ended.is_set():
                 told = self._dependencies(wanted, known)
                 feed.tell(wanted, told, self._clock.monotonic())
+                self._holdings.has(node_id, feed.possible)
         self._specs.keep(self._state.assignments(), self._state.group(keys.WORKLOAD))
         return AGAIN if any(feed.owes for feed in self._feeds.values()) else None
 

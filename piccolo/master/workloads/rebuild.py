@@ -18,9 +18,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
-from piccolo.core import words
 from piccolo.core.errors import Conflict, InvalidSpec, StaleGeneration, Unavailable
 from piccolo.core.model import Node
 from piccolo.core.workloads.adoption import CAUSE, Adoption, Held, Known, adopt
@@ -34,7 +33,7 @@ from piccolo.master.sessions import Session
 from piccolo.master.state_manager import StateManager
 from piccolo.master.workloads.inquiry import Inquiry
 from piccolo.master.workloads.instance_specs import InstanceSpecs
-from piccolo.master.workloads.rebuild_events import NAMED, RebuildEvents
+from piccolo.master.workloads.rebuild_events import RebuildEvents, waiting
 from piccolo.rpc import wire
 
 log = logging.getLogger(__name__)
@@ -96,22 +95,34 @@ class RestoredCluster:
         self._over = True
         self._events.absent(self._absent)
         self._absent.clear()
-        self._events.ended(self.missing())
+        if self.restored is not None:
+            self._events.ended(self.restored, self.returned(), self.missing())
         return None
 
     def holds(self, node_id: str) -> bool:
         """Whether it is not known yet what this node has."""
         return self.restored is not None and not self._returned(node_id)
 
+    @property
+    def from_backup(self) -> bool:
+        return self.restored is not None and self.restored.backup_at is not None
+
+    def takes_over(self, node_id: str) -> bool:
+        """Whether what this node has of another cluster becomes this one's."""
+        return self.holds(node_id) and not self.from_backup
+
     def missing(self) -> list[Node]:
         """Nodes that have not come back since the restore."""
         return [n for n in self._state.nodes() if n.admitted and self.holds(n.id)]
 
+    def returned(self) -> list[Node]:
+        """Nodes that have told since the restore what they run."""
+        return [n for n in self._state.nodes() if n.admitted and not self.holds(n.id)]
+
     @property
     def _complete(self) -> bool:
         """All nodes are back; without a backup nobody knows which they are."""
-        restored = self.restored
-        return restored is not None and restored.backup_at is not None and not self.missing()
+        return self.from_backup and not self.missing()
 
     def may_return(self, declared: Declared) -> bool:
         """Whether a node may still bring back this workload, if it is forgotten now."""
@@ -120,12 +131,10 @@ class RestoredCluster:
     @property
     def waits_for(self) -> str:
         """For people, while nothing is changed; empty: it is."""
-        if self.wait() is None or self.restored is None:
+        left = self.wait()
+        if left is None or self.restored is None:
             return ""
-        seconds = f"{self.wait() or 0.0:.0f} s at most"
-        names = words.some([n.name for n in self.missing()], NAMED)
-        whom = names or "nodes that it does not know"
-        return f"rebuilding from {self.restored.source}: waiting for {whom}, {seconds}"
+        return waiting(self.restored, self.missing(), left)
 
     def _returned(self, node_id: str) -> bool:
         mark = self._state.get(keys.returned(node_id), Returned)
@@ -222,7 +231,7 @@ class RestoredCluster:
         await self._state.commit(values, {key: self._state.revision_of(key) for key in values})
         if self._inquiries.get(node.id) is inquiry:
             del self._inquiries[node.id]
-        self._events.returned(node, adoption.notes)
+        self._events.returned(restored, node, adoption.notes)
         absent = [a for a in self._state.assignments(node.id) if a.key not in inquiry.held]
         if self._over:
             self._events.absent(absent)
@@ -235,7 +244,7 @@ class RestoredCluster:
         names = {h.instance.workload.name for h in held}
         declared = self._state.declared()
         return Known(
-            restored.backup_at or datetime.min.replace(tzinfo=UTC),
+            restored.backup_at,
             restored.at,
             {name: declared[name] for name in names if name in declared},
             {name: self._state.history(name) for name in names},

@@ -10,7 +10,7 @@ from typing import Any
 from piccolo.core.planning.planner import Candidate, Plan, Verb, applied, plan
 from piccolo.core.planning.rollout import UNPROBED_READY
 from piccolo.core.workloads.containers import Container, Port, Resources
-from piccolo.core.workloads.declared import Assignment, Declared
+from piccolo.core.workloads.declared import Assignment, Declared, Past
 from piccolo.core.workloads.instances import InstanceStatus, Phase, spec_hash
 from piccolo.core.workloads.workload import Dependency, Update, UpdateStrategy, Workload
 
@@ -50,6 +50,8 @@ class Cluster:
     seen: dict[tuple[str, str], InstanceStatus] = field(default_factory=dict)
     ready_for: dict[tuple[str, str], float] = field(default_factory=dict)
     blocked: dict[str, str] = field(default_factory=dict)
+    history: dict[str, list[Past]] = field(default_factory=dict)
+    held: set[tuple[str, str]] = field(default_factory=set)
     hashes: dict[tuple[str, int], str] = field(default_factory=dict)  # by name and generation
 
     def declare(self, *workloads: Workload, **more: Any) -> None:
@@ -57,6 +59,9 @@ class Cluster:
             before = self.declared.get(one.name)
             generation = before.generation + 1 if before else 1
             restarts = before.restarts if before else 0
+            if before:
+                past = Past(before.workload, before.generation, NOW)
+                self.history.setdefault(one.name, []).append(past)
             made = Declared(one, generation, NOW, NOW, restarts=restarts)
             self.declared[one.name] = replace(made, **more)
             self.hashes[one.name, generation] = spec_hash(one)
@@ -80,6 +85,8 @@ class Cluster:
             self.seen,
             ready_for=self.ready_for,
             blocked=self.blocked,
+            history=self.history,
+            held=self.held,
         )
 
     def act(self) -> Plan:

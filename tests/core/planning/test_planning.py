@@ -14,7 +14,7 @@ from piccolo.core.planning.planner import Step, Verb, applied, plan
 from piccolo.core.planning.rollout import UNPROBED_READY, must_last
 from piccolo.core.planning.steps import merged
 from piccolo.core.workloads.containers import Container, Probe, Probes, TcpCheck
-from piccolo.core.workloads.declared import Assignment
+from piccolo.core.workloads.declared import Assignment, Past
 from piccolo.core.workloads.instances import Phase
 from piccolo.core.workloads.workload import Placement, Update, UpdateStrategy, Workload
 from tests.core.planning.planned import RECREATE, Cluster, cluster, node, workload
@@ -863,9 +863,24 @@ def _fits(c: Cluster, step: Step) -> None:
     (node,) = (n for n in c.nodes if n.node_id == step.node_id)
     here = [a for a in c.assignments if a.node_id == step.node_id]
     others = [c.declared[a.workload].workload for a in here if a != step.assignment]
+    others += [past.workload for past in _still_there(c, step)]
     assert not _ports(workload) & {port for other in others for port in _ports(other)}
     if _memory(workload) and node.resources.memory_mb:
         assert sum(map(_memory, (workload, *others))) <= node.resources.memory_mb << 20
+
+
+def _still_there(c: Cluster, step: Step) -> list[Past]:
+    """What containers on its node were made from, if it is not what is declared."""
+    found = []
+    for (node_id, key), status in c.seen.items():
+        if node_id == step.node_id and key != step.assignment.key:
+            history = c.history.get(status.workload, ())
+            found += [p for p in history if status.hash.startswith(c.hashes[_of(p)])]
+    return found
+
+
+def _of(past: Past) -> tuple[str, int]:
+    return past.workload.name, past.generation
 
 
 def _ports(workload: Workload) -> set[int]:

@@ -47,6 +47,8 @@ class Controller:
             record.seen,
             ready_for=self._ready_for(),
             blocked=self._master.specs.blocked(d.workload for d in declared.values()),
+            history={name: list(pasts.values()) for name, pasts in record.store.pasts.items()},
+            held=self._master.holdings.with_these(record.store.assignments.values()),
         )
 
     def candidates(self) -> list[Candidate]:

@@ -21,6 +21,7 @@ from piccolo.core.workloads.dependencies import state_of
 from piccolo.core.workloads.instances import DependencyState
 from piccolo.master import keys
 from piccolo.master.workloads.desired_feed import Feed
+from piccolo.master.workloads.holdings import Holdings
 from piccolo.master.workloads.instance_specs import InstanceSpecs, Spec
 from piccolo.rpc import wire
 from tests.simulation.pure.clock import Clock
@@ -86,7 +87,9 @@ class Master:
         self._judgement = 0  # counts timers
         store.epoch += 1
         self._generation = store.epoch << 32
+        self.holdings = Holdings()
         self.controller = Controller(self)
+        self.holdings.freed = self.controller.rounds.poke
         self._telling = Rounds(clock, self, self._tell, self.rest)
 
     def start(self) -> None:
@@ -228,6 +231,7 @@ class Master:
         need_snapshot = hello.digest != self.report(node_id).digest
         session.send(Welcome(session.generation, need_snapshot))
         self._feeds[node_id] = Feed(cast(Any, session), hello.held)
+        self.holdings.has(node_id, hello.held)
         self._telling.poke(urgent=True)
         self._synced(node_id, False)
         self.links[node_id].opened(session.generation, self.clock.now)
@@ -253,14 +257,17 @@ class Master:
         if beat.digest != self.report(session.node_id).digest:
             session.send(Resync())
         feed = self._feeds.get(session.node_id)
-        if feed is not None and feed.beat(beat.desired_digest, self.clock.now):
-            self._telling.poke(urgent=True)
+        if feed is not None:
+            if feed.beat(beat.desired_digest, self.clock.now):
+                self._telling.poke(urgent=True)
+            self.holdings.has(session.node_id, feed.possible)
 
     def _on_taken(self, session: MasterSession, digest: int, error: str) -> None:
         feed = self._feeds.get(session.node_id)
         if feed is not None:
             owed = feed.owes
             feed.answered(digest, error)
+            self.holdings.has(session.node_id, feed.possible)
             if owed:
                 self._telling.poke(urgent=True)
 
@@ -279,6 +286,7 @@ class Master:
             for name in sorted(names - known.keys()):
                 known[name] = state_of(name, *record.copies(name), record.workload(name))
             feed.tell(wanted, {name: known[name] for name in sorted(names)}, self.clock.now)
+            self.holdings.has(node_id, feed.possible)
         self.specs.keep(list(record.store.assignments.values()), record.store.workloads)
         done(_AGAIN if any(feed.owes for feed in self._feeds.values()) else None)
 
@@ -348,6 +356,10 @@ class Master:
             self._settle(node_id)
         elif fault is None and health.link_lost and link.open and not link.suspect(now):
             self._link_restored(node_id)
+
+    def met(self, node_id: str) -> bool:
+        """Whether the node ever came to this run of the master."""
+        return node_id in self._last
 
     def synced(self, node_id: str) -> bool:
         """Whether it has the node's full report, over its current session."""

@@ -77,6 +77,12 @@ class Rules(rules.Rules):
             ready = master.record.statuses[node_id].state is NodeState.READY
             if seen == key and node_id != step.node_id and ready:
                 self.failed(f"{key} is to start on {step.node_id}, while {node_id} still has it")
+        for node in self._nodes.values():
+            ready = master.record.statuses[node.id].state is NodeState.READY
+            holds = node.agent is not None and key in node.agent.desired.held
+            # What a node that is Ready by the store was told by the master before, only it knows.
+            if holds and node.id != step.node_id and ready and master.met(node.id):
+                self.failed(f"{key} is to start on {step.node_id}, while {node.name} holds it")
 
     def moved(self, node_id: str, before: NodeState, after: Transition) -> None:
         node, master = self._nodes[node_id], self._master()

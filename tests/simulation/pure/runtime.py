@@ -209,8 +209,12 @@ class NodeRuntime:
         box = self._by_id(action.id)
         if box is None:
             return Refused(action, "Refused", "there is no such container")
-        if box.state != "running":
-            self._run(box)
+        if box.state == "running":
+            return Done(action)
+        others = (b for b in self.boxes.values() if b.state == "running" and b is not box)
+        if any(box.ports & other.ports for other in others):
+            return Refused(action, "PortTaken", "a port of this node is in use")
+        self._run(box)
         return Done(action)
 
     def _run(self, box: Box) -> None:

@@ -79,6 +79,7 @@ async def test_a_node_joins_and_its_containers_are_seen() -> None:
         assert [e.reason for e in cluster.events.newest()][:3] == [
             "Registered",
             "Admitted",
+            "NodeAdopted",  # it came with a certificate, and the store did not know it
             "Synced",
         ]
 

@@ -66,8 +66,10 @@ def plan(
     `held`: what agents were told to run, or may be told while this plan is carried out, whether it
     was seen or not.
     """
-    at = Situation(declared, nodes, seen, ready_for, blocked, history, held)
     current = tuple(assignments)
+    if not declared and not current:  # as while a thousand nodes join a cluster that runs nothing
+        return Plan()
+    at = Situation(declared, nodes, seen, ready_for, blocked, history, held)
     steps: list[Step] = []
     for _ in range(_ROUNDS):
         board = Board(at, current)

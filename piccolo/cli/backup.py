@@ -105,7 +105,7 @@ def _written(file: str) -> Iterator[Callable[[bytes], Any]]:
 def _report(file: str, info: wire.BackupInfo, size: int, output: Output) -> None:
     from piccolo.cli.backup_rows import contents, size_text
     from piccolo.cli.output import dump, note, say
-    from piccolo.cli.rows import time_text
+    from piccolo.cli.show.rows import time_text
 
     assert info.cluster is not None
     if info.degraded:

@@ -22,7 +22,7 @@ def size_text(bytes: int) -> str:
 
 
 def backup_dict(backup: Backup) -> dict[str, Any]:
-    from piccolo.cli.rows import time_text
+    from piccolo.cli.show.rows import time_text
     from piccolo.master import keys
     from piccolo.master.backup import authority_of
 

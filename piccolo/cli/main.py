@@ -14,29 +14,15 @@ from typing import Annotated, NoReturn
 import typer
 
 from piccolo import __version__
-from piccolo.cli import (
-    apply,
-    audit,
-    backup,
-    ca,
-    delete,
-    describe,
-    doctor,
-    exit_codes,
-    get,
-    history,
-    nodes,
-    restart,
-    restore,
-    secret,
-    token,
-    top,
-)
-from piccolo.cli import context as contexts
-from piccolo.cli import validate as documents
+from piccolo.cli import backup, exit_codes, nodes, restore
 from piccolo.cli.options import ContextOption, MasterOption, Output, OutputOption, TimeoutOption
 from piccolo.cli.roles import agent, master
+from piccolo.cli.security import audit, ca, secret, token
+from piccolo.cli.security import context as contexts
+from piccolo.cli.show import describe, doctor, get, top
 from piccolo.cli.verbs import Nameless, Verbs
+from piccolo.cli.workloads import apply, delete, history, restart
+from piccolo.cli.workloads import validate as documents
 from piccolo.core.errors import PiccoloError
 
 app = typer.Typer(
@@ -103,7 +89,7 @@ def status(
 ) -> None:
     """Show the whole cluster on one screen."""
     from piccolo.cli import client
-    from piccolo.cli.status import show_status
+    from piccolo.cli.show.status import show_status
     from piccolo.rpc import wire
 
     reply = client.call(

@@ -20,7 +20,8 @@ def approve(
     timeout: TimeoutOption = 10.0,
 ) -> None:
     """Let in a node that is Pending because `node.yaml` does not list it."""
-    from piccolo.cli import client, rows
+    from piccolo.cli import client
+    from piccolo.cli.show import rows
     from piccolo.rpc import wire
 
     reply = client.call(
@@ -109,8 +110,9 @@ def health(
     timeout: TimeoutOption = 5.0,
 ) -> None:
     """Ask a node's agent, now, whether it is well. Exit code 1 when it is not."""
-    from piccolo.cli import client, exit_codes, rows
+    from piccolo.cli import client, exit_codes
     from piccolo.cli.output import dump, paint
+    from piccolo.cli.show import rows
     from piccolo.rpc import wire
 
     request = wire.CheckNodeRequest(node=name, timeout_ms=max(1, int(timeout * 1000)))

@@ -76,7 +76,7 @@ async def test_a_node_joins_and_its_containers_are_seen() -> None:
         )
         assert result.health is not None
         assert result.health.containers == 2
-        assert [e.reason for e in cluster.events.newest()][:3] == [
+        assert [e.reason for e in cluster.events.newest()][:4] == [
             "Registered",
             "Admitted",
             "NodeAdopted",  # it came with a certificate, and the store did not know it

@@ -225,7 +225,7 @@ def test_a_broken_context_file_is_named(tmp_path: Path, content: str) -> None:
 def test_starting_stays_fast(context: str) -> None:
     """What costs time is not imported before it is needed."""
     code = (
-        "import sys, piccolo.cli.main, piccolo.cli.kinds, piccolo.cli.changing\n"
+        "import sys, piccolo.cli.main, piccolo.cli.show.kinds, piccolo.cli.workloads.changing\n"
         "from piccolo.cli import apply, client, lookup\n"
         f"apply.read_sources([{context!r}])\n"
         f"client.tls_of(lookup.find({context!r}))\n"

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from piccolo.cli.changing import summary
-from piccolo.cli.goals import Goal, Progress
+from piccolo.cli.workloads.changing import summary
+from piccolo.cli.workloads.goals import Goal, Progress
 from piccolo.rpc import wire
-from tests.cli.workloads import added, workload
+from tests.cli.workloads.served import added, workload
 
 
 def waited(*workloads: wire.Workload) -> Progress:

@@ -13,12 +13,12 @@ from pathlib import Path
 import pytest
 import yaml
 
-from piccolo.cli.change_rows import field_text
-from piccolo.cli.describe_workload import print_workload
-from piccolo.cli.kinds import WORKLOADS
 from piccolo.cli.options import Output
-from piccolo.cli.spec import spec_dict, spec_of
-from piccolo.cli.workload_rows import nodes
+from piccolo.cli.show.describe_workload import print_workload
+from piccolo.cli.show.kinds import WORKLOADS
+from piccolo.cli.show.spec import spec_dict, spec_of
+from piccolo.cli.show.workload_rows import nodes
+from piccolo.cli.workloads.change_rows import field_text
 from piccolo.core import plain
 from piccolo.core.errors import InvalidSpec, NotFound
 from piccolo.core.workloads.containers import (
@@ -44,7 +44,7 @@ from tests.cli.scripted import (
     saved,
     scripted,
 )
-from tests.cli.workloads import added, failed, instance, modified, starting, story, workload
+from tests.cli.workloads.served import added, failed, instance, modified, starting, story, workload
 
 SPEC = Workload(
     name="web",

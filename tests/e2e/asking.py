@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
-from piccolo.cli import rows
+from piccolo.cli.show import rows
 from piccolo.core.address import GRPC_PORT, parse_address
 from piccolo.core.nodes.liveness import PROFILES
 from piccolo.rpc import wire

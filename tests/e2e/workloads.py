@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from piccolo.cli.workload_rows import workload_dict
+from piccolo.cli.show.workload_rows import workload_dict
 from piccolo.core.workloads.instances import (
     LABEL_CONTAINER,
     LABEL_HASH,

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from piccolo.cli.rows import state_word
+from piccolo.cli.show.rows import state_word
 from piccolo.core import model as m
 from piccolo.core.errors import InvalidSpec
 from piccolo.rpc import convert, wire

@@ -1,0 +1,1 @@
+"""Who may do what: the authority, tokens, contexts, secrets, the audit trail."""

@@ -1,0 +1,1 @@
+"""What there is: tables, details, and what is wrong."""

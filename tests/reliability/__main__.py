@@ -62,7 +62,10 @@ def _tried(name: str, effort: Effort) -> Iterator[Row]:
     try:
         yield from section.run(effort)
     except (LabError, OSError) as error:
-        yield Row(section.title, "to be tried", str(error).splitlines()[0], True)
+        lines = str(error).splitlines()  # the first says what, the last, of a log, why
+        yield Row(
+            section.title, "to be tried", " … ".join(dict.fromkeys(lines[:1] + lines[-1:])), True
+        )
 
 
 def _arguments() -> argparse.Namespace:

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from tests.reliability.outcome import Result, Section
 
 HEADINGS = ["what", "expected", "seen"]
-OF_THE_MACHINE = ("PICCOLO", "processor", "memory", "system", "Python", "Podman")
+OF_THE_MACHINE = ("processor", "memory", "system", "Python", "Podman")
 
 
 def document(sections: Mapping[str, Section], results: Mapping[str, Result]) -> str:
@@ -41,7 +41,8 @@ def _extent(result: Result) -> str:
     quick = "**Quick run: too short to be quoted.** " if result.effort.quick else ""
     return (
         f"{quick}`./dev lab --full {result.name} --seed {result.effort.seed}`, which took"
-        f" {_duration(result.seconds)}, {result.machine.get('date', '')}."
+        f" {_duration(result.seconds)}, {result.machine.get('date', '')}, of PICCOLO"
+        f" {result.machine.get('PICCOLO', '')}."
     )
 
 

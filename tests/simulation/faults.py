@@ -28,7 +28,9 @@ class Faults:
     def __init__(self, world: World) -> None:
         self._w = world
         self._over: dict[str, Callable[[], Awaitable[None]]] = {}  # how each ends, by what it is
-        self._tasks: dict[asyncio.Task[None], None] = {}  # in order: sets of tasks have none
+        # In order: sets of tasks have none.
+        self._timers: dict[asyncio.Task[None], None] = {}
+        self._dying: dict[asyncio.Task[None], None] = {}  # who was shot
         self._kinds: dict[Callable[[], Coroutine[Any, Any, str]], int] = {
             self._end_container: 6,
             self._remove_container: 4,
@@ -54,22 +56,30 @@ class Faults:
 
     async def end(self) -> None:
         """Everything is put right."""
-        for task in list(self._tasks):
+        await self._cease()
+        for task in list(self._timers):
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*self._timers, return_exceptions=True)
         for over in list(self._over.values()):
             await over()
         self._over.clear()
         master = self._w.master
         if not master.runs:
             await master.start()
-        assert master.engine is not None
-        master.engine.fatal = -1
         for node in self._w.nodes.values():
-            node.runtime.fatal = -1
             node.runtime._failures.clear()
             node.runtime.scripts.pop(FLAKY, None)
             node.start()
+
+    async def _cease(self) -> None:
+        """Nobody is shot any more, and who was shot already is dead: it is told so a moment later,
+        and does nothing more until then."""
+        if (engine := self._w.master.engine) is not None:
+            engine.fatal = -1
+        for node in self._w.nodes.values():
+            node.runtime.fatal = -1
+        await asyncio.sleep(0)
+        await asyncio.gather(*self._dying)
 
     def _for(self, seconds: float, what: str, over: Callable[[], Awaitable[None]]) -> None:
         """It lasts that long, then `over` puts it right."""
@@ -83,12 +93,7 @@ class Faults:
                 await over()
                 self._w.note(f"over: {what}")
 
-        self._spawn(wait())
-
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.create_task(work)
-        self._tasks[task] = None
-        task.add_done_callback(lambda done: self._tasks.pop(done, None))
+        _spawn(wait(), self._timers)
 
     @property
     def _node(self) -> Node:
@@ -160,7 +165,7 @@ class Faults:
         async def die() -> None:
             self._w.note(f"fault: {await self._down(node, 'shot in an action')}")
 
-        self._spawn(die())
+        _spawn(die(), self._dying)
 
     async def _reboot(self) -> str:
         node, what = self._node, ""
@@ -233,7 +238,8 @@ class Faults:
             self._w.note(f"fault: {await self._master_down('shot in a commit')}")
 
         commits = self._w.rng.randrange(1, 6)
-        master.engine.fatal, master.engine.kill = commits, lambda: self._spawn(die())
+        master.engine.fatal = commits
+        master.engine.kill = lambda: _spawn(die(), self._dying)
         return f"the master will be killed at its {commits}th commit"
 
     async def _store_away(self) -> str:
@@ -248,3 +254,9 @@ class Faults:
         engine.away = "the disk is away"
         self._for(self._span(), "the store is away", over)
         return "the store is away"
+
+
+def _spawn(work: Coroutine[Any, Any, None], tasks: dict[asyncio.Task[None], None]) -> None:
+    task = asyncio.create_task(work)
+    tasks[task] = None
+    task.add_done_callback(lambda done: tasks.pop(done, None))

@@ -63,6 +63,7 @@ class Rules:
         self._wanted: dict[str, dict[str, Held]] = {}  # by node and key
         self._outdated: dict[tuple[_Place, str], float] = {}  # since when, by hash
         self._needs: dict[_Place, float] = {}  # since when, where containers outlived a change
+        self._begun: set[_Place] = set()  # … and ran then
         self._lives: Counter[_Place] = Counter()
         self._starts: Counter[tuple[_Place, int, str]] = Counter()
         self._ran: set[str] = set()  # workloads
@@ -79,15 +80,30 @@ class Rules:
         before = self._wanted.get(node.id, {})
         for key in before.keys() | wanted.keys():
             old, new = _hash(before.get(key)), _hash(wanted.get(key))
+            place = node.id, key
             if old != new:
-                place = node.id, key
                 self._lives[place] += 1
-                self._outdated[place, old] = self._now()
-                self._outdated.pop((place, new), None)
                 self._needs.pop(place, None)
+                self._begun.discard(place)
+                self._outdated[place, old] = self._now()
+                since = self._outdated.pop((place, new), None)
+                if since is not None:
+                    self._taken_over(node, place, new, since, begun=bool(old))
             elif _dependencies(before.get(key)) != _dependencies(wanted.get(key)):
-                self._needs[node.id, key] = self._now()
+                self._taken_over(node, place, new, self._now(), begun=True)
         self._wanted[node.id] = dict(wanted)
+
+    def _taken_over(
+        self, node: Node, place: _Place, hash_: str, since: float, *, begun: bool
+    ) -> None:
+        """It was wanted as well before, until then: what is there of it may be left to run on, or
+        be about to start. `begun`: it was not to be removed in between, so what runs counts."""
+        labels = {LABEL_INSTANCE: place[1], LABEL_HASH: hash_}
+        there = [c for c in node.runtime.ours() if labels.items() <= c.labels.items()]
+        if there:
+            self._needs[place] = since
+        if begun and any(c.state in ("running", "paused") for c in there):
+            self._begun.add(place)
 
     def _check_wanted(self, node: Node, key: str, hash_: str, what: str) -> None:
         held = self._wanted.get(node.id, {}).get(key)
@@ -125,8 +141,10 @@ class Rules:
         main = name in {c.name for c in workload.containers}
         if workload.restart.policy is RestartPolicy.NEVER and main and self._starts[life] > 1:
             self.failed(f"{node.name} runs {key} {name} {hash_} a second time, with policy Never")
-        if self._starts[life] > 1 or self._now() - self._needs.get(place, -UNDER_WAY) < UNDER_WAY:
-            return  # only the first start counts, or it was on its way before it depended on it
+        if self._starts[life] > 1 or place in self._begun:
+            return  # only the first start counts
+        if self._now() - self._needs.get(place, -UNDER_WAY) < UNDER_WAY:
+            return  # it was on its way before it depended on it
         for needed in workload.depends_on:
             held_once = self._ran
             if needed.condition is DependencyCondition.COMPLETED:

@@ -7,8 +7,9 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from piccolo.core.model import Container, NodeState
+from piccolo.core.planning.candidate import Candidate
 from piccolo.core.planning.copies import Seen, is_outdated, status_of
-from piccolo.core.planning.placement import Candidate, mismatch
+from piccolo.core.planning.placement import mismatch
 from piccolo.core.planning.planner import Plan
 from piccolo.core.workloads.declared import Assignment, Declared
 from piccolo.core.workloads.dependencies import state_of

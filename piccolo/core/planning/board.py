@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence, Set
 
+from piccolo.core.planning.candidate import Candidate
 from piccolo.core.planning.changing import Changing, Earlier, arrange
 from piccolo.core.planning.copies import Seen, by_workload
 from piccolo.core.planning.needs import Needs, needs_of
-from piccolo.core.planning.placement import Candidate, Places, mismatch
+from piccolo.core.planning.placement import Places, mismatch
 from piccolo.core.planning.steps import Step, Verb, step
 from piccolo.core.workloads.declared import Assignment, Declared, Past
 from piccolo.core.workloads.instances import spec_hash

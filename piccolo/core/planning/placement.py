@@ -6,29 +6,15 @@ Pure, and the same for the same input. Where no node will do, every node gets it
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 
 from piccolo.core import words
-from piccolo.core.model import NodeRole, NodeType, Resources
+from piccolo.core.planning.candidate import Candidate
 from piccolo.core.planning.needs import Needs
 from piccolo.core.planning.room import Room
 from piccolo.core.workloads.workload import Placement
 
 _NAMES = 3  # of nodes with the same reason, in a message
 _REASONS = 4  # in a message
-
-
-@dataclass(frozen=True, slots=True)
-class Candidate:
-    """A node, as far as placement is concerned."""
-
-    node_id: str
-    name: str
-    labels: Mapping[str, str] = field(default_factory=dict)
-    role: NodeRole = NodeRole.SUB
-    type: NodeType = NodeType.EMBEDDED
-    resources: Resources = field(default_factory=Resources)
-    ready: bool = True
 
 
 def mismatch(placement: Placement, node: Candidate) -> str:

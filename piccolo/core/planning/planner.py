@@ -21,8 +21,9 @@ from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
 from piccolo.core.planning.board import Board, Eligible, Situation
+from piccolo.core.planning.candidate import Candidate
 from piccolo.core.planning.copies import Seen, is_outdated, same_containers, tells_of
-from piccolo.core.planning.placement import Candidate, mismatch
+from piccolo.core.planning.placement import mismatch
 from piccolo.core.planning.rollout import Copy, Health, health, must_last, rolling
 from piccolo.core.planning.starting import Missing, missing_of, start
 from piccolo.core.planning.steps import Step, Verb, applied, merged

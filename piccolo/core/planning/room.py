@@ -7,13 +7,10 @@ is in the way of whatever starts there, and of other changes; what it needs now 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
+from piccolo.core.planning.candidate import Candidate
 from piccolo.core.planning.needs import NOTHING, Needs, overlap
 from piccolo.core.workloads.containers import Protocol
-
-if TYPE_CHECKING:
-    from piccolo.core.planning.placement import Candidate
 
 _Ports = dict[tuple[Protocol, int], list[tuple[str, str]]]  # address and key
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from piccolo.core.planning.board import Board, Situation
-from piccolo.core.planning.placement import Candidate
+from piccolo.core.planning.candidate import Candidate
 from piccolo.core.workloads.declared import Assignment, Declared
 from piccolo.core.workloads.instances import instance_key
 from piccolo.core.workloads.workload import Workload

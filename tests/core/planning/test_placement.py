@@ -8,8 +8,9 @@ import pytest
 
 from piccolo.core.model import NodeRole, NodeType
 from piccolo.core.model import Resources as Machine
+from piccolo.core.planning.candidate import Candidate
 from piccolo.core.planning.needs import Needs, needs_of
-from piccolo.core.planning.placement import Candidate, Places, mismatch
+from piccolo.core.planning.placement import Places, mismatch
 from piccolo.core.workloads.containers import Container, Port, Protocol, Resources
 from piccolo.core.workloads.workload import Network, NetworkMode, Placement, Workload
 

@@ -1,7 +1,8 @@
 """The workload loop in virtual time, broken at random: `./dev simulate [--whole] [--minutes N]`.
 
 By default the pure core alone, with 1 to 50 simulated agents: thousands of schedules per minute.
-With --whole master and agent as they are shipped, with all their tasks: a few hundred.
+With --whole master and agent as they are shipped, with all their tasks: a few hundred. Many
+schedules keep all processors busy.
 
 Each schedule: people change what is to run while links, agents, nodes and the master fail; then
 nothing fails any more, and within 200 s of virtual time the cluster must be as asked, and stay so.
@@ -15,19 +16,17 @@ import argparse
 import gc
 import json
 import logging
+import os
 import secrets
 import sys
 import time
-from collections.abc import Callable
-from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 
 from tests.simulation import schedule as whole
 from tests.simulation.clocks import repeatable
 from tests.simulation.outcome import Outcome
 from tests.simulation.pure import schedule as pure
-
-Run = Callable[[int, int, Callable[[str], None] | None], Outcome]
+from tests.simulation.survey import Run, Survey, Task, survey
 
 
 def main() -> int:
@@ -39,40 +38,41 @@ def main() -> int:
         logging.basicConfig(level=logging.DEBUG, format="          %(name)s: %(message)s")
     run: Run = whole.run if arguments.whole else pure.run
     more = " --whole" * arguments.whole + f" --nodes {arguments.nodes}" * bool(arguments.nodes)
+    tell = print if arguments.verbose else None
     if arguments.seed is not None and not arguments.count and arguments.minutes is None:
-        tell = print if arguments.verbose else None
         outcome = run(arguments.seed, arguments.nodes, tell)
         _show(outcome, more, story=not arguments.verbose)
         return 1 if outcome.broken else 0
     first = arguments.seed if arguments.seed is not None else secrets.randbits(31)
-    minutes = 1.0 if arguments.minutes is None else arguments.minutes
-    found = _many(run, first, arguments.nodes, arguments.count, minutes, more)
+    seconds = 60.0 if arguments.minutes is None else 60 * arguments.minutes
+    again: list[str] = []  # how each that failed can be seen again
+
+    def failed(outcome: Outcome) -> None:
+        _show(outcome, more, story=not (again or arguments.verbose))
+        again.append(_again(outcome, more))
+
+    gc.freeze()  # what was imported stays
+    gc.set_threshold(50_000, 20, 50)
+    began = time.monotonic()
+    task = Task(run, first, arguments.nodes, arguments.count, began + seconds, tell)
+    in_order = arguments.verbose or arguments.logs
+    found = survey(task, 1 if in_order else arguments.jobs, failed)
+    took = time.monotonic() - began
     if arguments.json:
-        print(json.dumps(asdict(found)))
+        print(json.dumps({"first": first, **asdict(found), "seconds": took, "failed": again}))
     else:
-        print(found)
-    return 1 if found.failed else 0
+        print(_summary(found, first, took, len(again)))
+    return 1 if again else 0
 
 
-@dataclass(slots=True)
-class Survey:
-    """What many schedules gave."""
-
-    first: int  # seed
-    schedules: int = 0
-    steps: int = 0  # what people and faults did
-    longest: float = 0.0  # s of virtual time until all was as asked
-    seconds: float = 0.0
-    computed: float = 0.0  # s of one core
-    failed: list[str] = field(default_factory=list)  # how each can be seen again
-
-    def __str__(self) -> str:
-        return (
-            f"{self.schedules} schedules with {self.steps} operations and faults in"
-            f" {self.seconds:.1f} s ({self.schedules / max(self.computed, 1e-9) * 60:.0f} per"
-            f" minute of one core), seeds from {self.first}; as asked after {self.longest:g} s of"
-            f" virtual time at most; {len(self.failed)} failed"
-        )
+def _summary(found: Survey, first: int, seconds: float, failed: int) -> str:
+    rate = found.schedules / max(seconds, 1e-9) * 60
+    of_core = found.schedules / max(found.computed, 1e-9) * 60
+    return (
+        f"{found.schedules} schedules with {found.steps} operations and faults in {seconds:.1f} s"
+        f" ({rate:.0f} per minute in all, {of_core:.0f} per minute of one core), seeds from"
+        f" {first}; as asked after {found.longest:g} s of virtual time at most; {failed} failed"
+    )
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -94,29 +94,23 @@ def _parser() -> argparse.ArgumentParser:
         metavar="N",
         help="1 to 50; default: by the seed, mostly few (with --whole 1 to 5)",
     )
+    parser.add_argument(
+        "--jobs",
+        type=_jobs,
+        default=os.cpu_count() or 1,
+        metavar="N",
+        help="so many at once; default: one for each processor (with --verbose or --logs: 1)",
+    )
     parser.add_argument("--json", action="store_true", help="the last line for programs")
     parser.add_argument("--verbose", action="store_true", help="tell all that happens")
     parser.add_argument("--logs", action="store_true", help="… and what the programs log")
     return parser
 
 
-def _many(run: Run, first: int, nodes: int, count: int, minutes: float, more: str) -> Survey:
-    gc.freeze()  # what was imported stays
-    gc.set_threshold(50_000, 20, 50)
-    found = Survey(first)
-    began, computed = time.perf_counter(), time.process_time()
-    with suppress(KeyboardInterrupt):
-        while found.schedules < count if count else time.perf_counter() - began < 60 * minutes:
-            outcome = run(first + found.schedules, nodes, None)
-            found.schedules += 1
-            found.steps += outcome.steps
-            found.longest = max(found.longest, outcome.took)
-            if outcome.broken:
-                _show(outcome, more, story=not found.failed)
-                found.failed.append(_again(outcome, more))
-    found.seconds = time.perf_counter() - began
-    found.computed = time.process_time() - computed
-    return found
+def _jobs(text: str) -> int:
+    if not text.isdecimal() or not int(text):
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of processes: give 1 or more")
+    return int(text)
 
 
 def _show(outcome: Outcome, more: str, *, story: bool) -> None:

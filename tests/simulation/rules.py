@@ -66,6 +66,8 @@ class Rules:
         self._begun: set[_Place] = set()  # … and ran then
         self._lives: Counter[_Place] = Counter()
         self._starts: Counter[tuple[_Place, int, str]] = Counter()
+        self._made: dict[tuple[_Place, str], int] = {}  # in which life, by name of the container
+        self._runs: Counter[tuple[_Place, int, str]] = Counter()  # … and how often it was started
         self._ran: set[str] = set()  # workloads
         self._completed: set[str] = set()
 
@@ -122,7 +124,9 @@ class Rules:
         labels = request.labels
         if labels[LABEL_NODE] != node.id:
             self.failed(f"{node.name} creates a container of another node: {request.name}")
-        self._check_wanted(node, labels[LABEL_INSTANCE], labels[LABEL_HASH], "creates")
+        place, name = (node.id, labels[LABEL_INSTANCE]), labels[LABEL_CONTAINER]
+        self._check_wanted(node, place[1], labels[LABEL_HASH], "creates")
+        self._made[place, name] = self._lives[place]
 
     def started(self, node: Node, container: Container) -> None:
         labels = container.labels
@@ -139,7 +143,10 @@ class Rules:
         life = place, self._lives[place], name
         self._starts[life] += 1
         main = name in {c.name for c in workload.containers}
-        if workload.restart.policy is RestartPolicy.NEVER and main and self._starts[life] > 1:
+        # What was deleted may still be about to start when it is declared anew, and is not that.
+        run = place, self._made[place, name], name
+        self._runs[run] += 1
+        if workload.restart.policy is RestartPolicy.NEVER and main and self._runs[run] > 1:
             self.failed(f"{node.name} runs {key} {name} {hash_} a second time, with policy Never")
         if self._starts[life] > 1 or place in self._begun:
             return  # only the first start counts

@@ -61,6 +61,7 @@ class Slot:
         self.held = held
         self._place = place
         self._containers: Sequence[Container] = ()
+        self._removed: set[str] = set()  # ids; old listings may still have them
         self._why: str | None = None  # it is held back
         self._runner: PodRunner | None = None
         self._retiring = False
@@ -86,8 +87,10 @@ class Slot:
 
     def observed(self, containers: Sequence[Container]) -> None:
         """All containers of this instance."""
-        self._containers = containers
-        self._tell(lambda runner: runner.observed(containers))
+        self._removed &= {container.id for container in containers}
+        there = tuple(c for c in containers if c.id not in self._removed)
+        self._containers = there
+        self._tell(lambda runner: runner.observed(there))
 
     def hold(self, why: str | None) -> None:
         if why != self._why:
@@ -149,6 +152,7 @@ class Slot:
             self._runner = None
         if self._defect is not None or not self._retiring:
             raise RuntimeError("the runner ended by itself")
+        self._forget(self._containers)
         await self._remove_directory()
         return True
 
@@ -178,12 +182,19 @@ class Slot:
     async def _clear(self) -> None:
         """Remove what is left of an instance that is not to run here."""
         runtime, node_id = self._place.runtime, self._place.node_id
+        before = self._containers
         left = await leftovers.look(runtime, node_id, self.key)
         if left:
             log.info("%s is not to run here: what is left of it is removed", self.key)
             self._place.office.publish(plain_status(self.key, None, Phase.STOPPING, "Leftover"))
         await leftovers.remove(runtime, self.key, left)
+        self._forget(before)
         await self._remove_directory()
+
+    def _forget(self, containers: Sequence[Container]) -> None:
+        """They are gone. Whoever begins here next must not take them for running."""
+        self._removed.update(container.id for container in containers)
+        self.observed(self._containers)
 
     async def _remove_directory(self) -> None:
         await asyncio.to_thread(shutil.rmtree, self._directory, ignore_errors=True)

@@ -28,7 +28,9 @@ def meet(turn: Turn, containers: Iterable[Seen]) -> None:
         member = pod.member(seen)
         if member is None:
             continue
-        if is_running(seen):
+        if pod.ending(seen):
+            seen.doubt(turn.now)  # for the spec before: what it is started again for begins anew
+        elif is_running(seen):
             began(turn, member, found=True)
         elif seen.state is State.ENDED or (seen.state is State.CREATED and pod.was_started(member)):
             seen.doubt(turn.now)  # only an inspection tells how it ended, or whether it ever ran

@@ -14,7 +14,7 @@ from piccolo.core.model import Severity
 from piccolo.core.pods.probing import Probing
 from piccolo.core.pods.restarts import End, Record, Restarts, stays
 from piccolo.core.pods.sight import Seen, Sight, State
-from piccolo.core.pods.steps import Action, Answered, Check, EnsureImage, Tell
+from piccolo.core.pods.steps import Action, Answered, Check, EnsureImage, Remove, Stop, Tell
 from piccolo.core.workloads.containers import Container
 from piccolo.core.workloads.instances import Instance, InstanceStatus
 from piccolo.core.workloads.workload import RestartPolicy, Workload
@@ -134,6 +134,11 @@ class Pod:
     def working(self) -> bool:
         """Whether an action is under way that changes what there is."""
         return any(not isinstance(u.action, EnsureImage | Check) for u in self.busy.values())
+
+    def ending(self, seen: Seen) -> bool:
+        """Whether it is being stopped or removed."""
+        under_way = self.busy.get(seen.id)
+        return under_way is not None and isinstance(under_way.action, Stop | Remove)
 
     def current(self, member: Member) -> Seen | None:
         """Its container."""

@@ -79,6 +79,25 @@ async def test_what_is_removed_and_wanted_again_at_once_runs_once(tmp_path: Path
         assert n.removed == [], "master and people saw it stop and start"
 
 
+@virtual_time
+async def test_what_is_removed_and_wanted_again_is_not_taken_to_run_still(tmp_path: Path) -> None:
+    """By a listing that is older than the removal: it waits for what it depends on now."""
+    async with node(tmp_path) as n:
+        n.workloads.connected()
+        await n.ask(everything(WEB))
+        await eventually(lambda: n.phases == {"web.0": "Running"})
+        n.runtime.delays["list"] = 1  # so that it is older
+        await n.ask(everything())
+        waits = spec(instance(workload("web", depends_on=needs("far")), generation=2))
+        await n.ask(everything(waits))
+        await asyncio.sleep(30)
+        assert n.containers == set()
+        assert n.statuses["web.0"].message == "waits for far to run"
+        assert n.events() == ["Started of web.0"], "by hand nobody removed it"
+        await n.ask(Change(digest=digest(waits)), [DependencyState("far", running=True)])
+        await eventually(lambda: n.phases == {"web.0": "Running"})
+
+
 # ---- boots, kills ----
 
 

@@ -335,6 +335,44 @@ def test_the_old_version_runs_on_while_the_new_one_cannot_start() -> None:
     assert simulation.runtime.starts["main", "h1"] == 1
 
 
+@pytest.mark.parametrize("when", range(5))
+def test_what_was_stopped_for_another_version_begins_anew_when_taken_back(when: int) -> None:
+    """… after so many of the actions that end it, so what it depends on is waited for."""
+    simulation = running(instance("a", "b"))
+    simulation.feed(Updated(instance("c", hash="h2", generation=2)))
+    simulation.answer([type(a) for a in simulation.pending].index(EnsureImage))
+    assert [type(a) for a in simulation.pending] == [Stop, Stop]
+    for _ in range(when):
+        simulation.answer()
+    simulation.asked = instance("a", "b", generation=3)
+    simulation.feed(Blocked("web waits for db"), Updated(simulation.asked))
+    simulation.after(600.0)
+    assert simulation.runtime.starts == {("a", "h1"): 1, ("b", "h1"): 1}
+    assert (simulation.status.phase, simulation.status.reason) == (
+        Phase.WAITING,
+        "DependencyNotReady",
+    )
+    simulation.feed(Blocked(""))
+    simulation.settle()
+    assert simulation.shows(Phase.RUNNING)
+    assert simulation.runtime.starts == {("a", "h1"): 2, ("b", "h1"): 2}
+
+
+def test_what_could_not_be_stopped_for_another_version_runs_on_when_taken_back() -> None:
+    simulation = running()
+    simulation.feed(Updated(instance("c", hash="h2", generation=2)))
+    simulation.answer([type(a) for a in simulation.pending].index(EnsureImage))
+    simulation.feed(Blocked("web waits for db"), Updated(instance(generation=3)))
+    simulation.refuse = lambda action: (
+        Refused(action, "Refused", "it does not end") if isinstance(action, Stop) else None
+    )
+    simulation.settle()
+    simulation.runtime.end("main", 1)
+    simulation.settle()
+    assert simulation.shows(Phase.RUNNING)
+    assert simulation.runtime.starts["main", "h1"] == 2  # not for the first time
+
+
 def test_the_same_hash_is_adopted() -> None:
     simulation = running()
     before = list(simulation.runtime.log)

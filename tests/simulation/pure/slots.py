@@ -62,6 +62,7 @@ class Slot:
         self._life = 0  # counts the machines
         self._retiring = False
         self._listing: Sequence[Listed] = ()
+        self._removed: set[str] = set()  # ids; old listings may still have them
         self._why: str | None = None
         self._machine_said: InstanceStatus | None = None
         self._said: InstanceStatus | None = None  # the same, with its time
@@ -81,9 +82,10 @@ class Slot:
             self._happen(Blocked(self._agent.blocked(instance)), Updated(instance))
 
     def observed(self, listing: Sequence[Listed]) -> None:
-        self._listing = listing
+        self._removed &= {container.id for container in listing}
+        self._listing = [c for c in listing if c.id not in self._removed]
         if self._machine is not None:
-            self._happen(Observed(listing))
+            self._happen(Observed(self._listing))
 
     def hold(self, why: str | None) -> None:
         if why != self._why:
@@ -157,6 +159,8 @@ class Slot:
                 self._agent.publish(status)
 
     def _gone(self) -> None:
+        self._removed.update(container.id for container in self._listing)
+        self._listing = ()
         if self.held is None:
             self._agent.closed(self)
         else:

@@ -138,7 +138,7 @@ def _as_written(text: str) -> Mapping[str, Any] | None:
     head, *lines = text.split("\n")
     found: dict[str, Any] = {}
     block = ""
-    if head != _HEAD or lines.pop() != "":
+    if head != _HEAD or not lines or lines.pop() != "":
         return None
     for line in lines:
         if block and line.startswith("  "):

@@ -118,7 +118,12 @@ def manifests(data: bytes) -> None:
 @target(
     spoilt_text([TEXT]) | any_text | _JSON.map(json.dumps),
     quick=30,
-    found=["[" * DEEP, TEXT.replace("masters: [", "masters: " + "[" * DEEP), BOMB.decode()],
+    found=[
+        "[" * DEEP,
+        TEXT.replace("masters: [", "masters: " + "[" * DEEP),
+        BOMB.decode(),
+        TEXT.partition("\n")[0],
+    ],
 )
 def contexts(text: str) -> None:
     """A client's context file; one that is read is written as it was."""

@@ -110,7 +110,7 @@ _DATABASE = _database()
 _pieces = st.tuples(st.integers(0, len(_DATABASE)), st.integers(0, 64), st.binary(max_size=64))
 
 
-@target(st.lists(_pieces, max_size=4), quick=15)
+@target(st.lists(_pieces, max_size=4), quick=15, found=[[(4079, 0, b"\x80")]])
 def databases(pieces: list[tuple[int, int, bytes]]) -> None:
     """The file of the SQLite store, with pieces of it overwritten, cut out or put in."""
     data = _DATABASE

@@ -275,6 +275,8 @@ class Database:
             yield
         except OSError as error:
             raise Unavailable(f"cannot open {self._path}: {error.strerror}") from error
+        except UnicodeDecodeError as error:  # of what a message quotes, or of a key
+            raise self._damaged(f"it holds what is no text: {error.object!r:.100}") from error
         except sqlite3.Error as error:
             code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
             if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):

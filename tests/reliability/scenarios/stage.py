@@ -75,6 +75,8 @@ class Stage:
     def prepare(self) -> None:
         self._lost.clear()
         self._extra.clear()
+        if not self.watch.proc.alive:  # its context was broken when it came back
+            self.watch = self._stack.enter_context(self.lab.watch_nodes())
         self.write()
         self._before = {n: self.cluster.copy(n, f"app-{n}") for n in NODES}
         self._told = {event["id"] for event in events(self.lab)}

@@ -15,6 +15,7 @@ import gc
 import inspect
 import os
 import shutil
+import signal
 from collections import Counter
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -60,6 +61,13 @@ def _why_not(marker: str) -> str | None:
             return "needs root with CAP_NET_ADMIN and CAP_SYS_ADMIN (an unprivileged container?)"
     missing = [command for command in COMMANDS[marker] if shutil.which(command) is None]
     return f"needs {', '.join(missing)}: ./dev setup says how to install" if missing else None
+
+
+def pytest_configure() -> None:
+    """Programs that a shell starts in the background ignore Ctrl-C, and so do their children: those
+    that are interrupted by a test would not notice."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_make_parametrize_id(val: object, argname: str) -> str | None:

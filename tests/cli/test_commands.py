@@ -226,7 +226,8 @@ def test_starting_stays_fast(context: str) -> None:
     """What costs time is not imported before it is needed."""
     code = (
         "import sys, piccolo.cli.main, piccolo.cli.show.kinds, piccolo.cli.workloads.changing\n"
-        "from piccolo.cli import apply, client, lookup\n"
+        "from piccolo.cli import client, lookup\n"
+        "from piccolo.cli.workloads import apply\n"
         f"apply.read_sources([{context!r}])\n"
         f"client.tls_of(lookup.find({context!r}))\n"
         "print(*sys.modules)"

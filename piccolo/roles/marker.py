@@ -10,7 +10,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from piccolo.config.settings import MasterSettings
-from piccolo.core.errors import Conflict, InvalidSpec
+from piccolo.core.errors import Conflict, InvalidSpec, Unavailable
 from piccolo.security.files import read_private, write_private
 
 NAME = "store.url"
@@ -42,8 +42,13 @@ def check(settings: MasterSettings) -> None:
 def keep(settings: MasterSettings) -> None:
     """From now on the directory belongs with this store. Raises `Unavailable`."""
     file, text = Path(settings.data_dir) / NAME, text_of(settings)
-    if (read_private(file) or "").strip() != text:
-        write_private(file, f"{text}\n")
+    if (read_private(file) or "").strip() == text:
+        return
+    try:  # a store elsewhere has made no directory here
+        file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise Unavailable(f"cannot use {file.parent}: {error.strerror}") from error
+    write_private(file, f"{text}\n")
 
 
 def _are_one(kept: str, chosen: str) -> bool:

@@ -49,6 +49,14 @@ def test_another_store_is_refused(tmp_path: Path, first: str, other: str) -> Non
     marker.check(of(tmp_path, other))
 
 
+def test_a_directory_that_is_not_there_is_made(tmp_path: Path) -> None:
+    """A master with its store elsewhere is the first to need it."""
+    settings = of(tmp_path / "data" / "master", ETCD)
+    marker.keep(settings)
+    marker.check(settings)
+    assert (tmp_path / "data" / "master").stat().st_mode & 0o777 == 0o700
+
+
 def test_no_password_is_kept(tmp_path: Path) -> None:
     settings = of(tmp_path, "etcds://root:geheim@10.0.0.5/x?ca=/etc/ca.pem")
     marker.keep(settings)

@@ -63,7 +63,7 @@ class Rules:
         self._wanted: dict[str, dict[str, Held]] = {}  # by node and key
         self._outdated: dict[tuple[_Place, str], float] = {}  # since when, by hash
         self._needs: dict[_Place, float] = {}  # since when, where containers outlived a change
-        self._begun: set[_Place] = set()  # … and ran then
+        self._begun: set[_Place] = set()  # … and ran then, or were started since
         self._lives: Counter[_Place] = Counter()
         self._starts: Counter[tuple[_Place, int, str]] = Counter()
         self._made: dict[tuple[_Place, str], int] = {}  # in which life, by name of the container
@@ -148,7 +148,10 @@ class Rules:
         self._runs[run] += 1
         if workload.restart.policy is RestartPolicy.NEVER and main and self._runs[run] > 1:
             self.failed(f"{node.name} runs {key} {name} {hash_} a second time, with policy Never")
-        if self._starts[life] > 1 or place in self._begun:
+        begun = self._starts[life] > 1 or place in self._begun
+        if self._made[place, name] == self._lives[place]:
+            self._begun.add(place)  # so have its other containers, even if this one is removed
+        if begun:
             return  # only the first start counts
         if self._now() - self._needs.get(place, -UNDER_WAY) < UNDER_WAY:
             return  # it was on its way before it depended on it

@@ -134,7 +134,7 @@ def _run(turn: Turn) -> None:
     if not clear and prepared and _dismantle(turn, surplus, pods):
         turn.do(Clean(last=False))
     for member in members:
-        _advance(turn, member, clear)
+        _advance(turn, member, clear, alone=not surplus)
 
 
 def _prepared(turn: Turn, member: Member) -> bool:
@@ -142,8 +142,8 @@ def _prepared(turn: Turn, member: Member) -> bool:
     return member.image_ready or pod.over(member) or pod.current(member) is not None
 
 
-def _advance(turn: Turn, member: Member, clear: bool) -> None:
-    """`clear`: nothing is in the way of making it."""
+def _advance(turn: Turn, member: Member, clear: bool, alone: bool) -> None:
+    """`clear`: nothing is in the way of making it; `alone`: nor of starting it."""
     pod = turn.pod
     seen = pod.current(member)
     if pod.over(member):
@@ -158,8 +158,8 @@ def _advance(turn: Turn, member: Member, clear: bool) -> None:
         _watch(turn, member, seen)
     elif seen.state is State.REMOVING:
         turn.do(Remove(seen.id))
-    elif seen.state in (State.CREATED, State.ENDED):
-        _start(turn, member, seen)
+    elif seen.state in (State.CREATED, State.ENDED) and alone:
+        _start(turn, member, seen)  # what is surplus may run, or be about to: never two versions
 
 
 def _make(turn: Turn, member: Member) -> None:

@@ -22,7 +22,7 @@ from piccolo.core.pods.steps import (
     Stop,
     Updated,
 )
-from piccolo.core.workloads.instances import Phase
+from piccolo.core.workloads.instances import LABEL_HASH, Phase
 from piccolo.core.workloads.workload import RestartPolicy
 from tests.core.pods.pod_simulation import Simulation, instance
 
@@ -333,6 +333,31 @@ def test_the_old_version_runs_on_while_the_new_one_cannot_start() -> None:
     simulation.settle()
     assert simulation.shows(Phase.RUNNING)
     assert simulation.runtime.starts["main", "h1"] == 1
+
+
+@pytest.mark.parametrize("begun", [False, True])
+def test_two_versions_never_run_at_once_though_one_was_made_late(begun: bool) -> None:
+    """It was under way when the other one was asked for, and is asked for again once it is there.
+    `begun`: the other one runs by then; else it is about to."""
+    simulation = Simulation(instance())
+    simulation.feed()
+    while not isinstance(simulation.pending[0], Create):
+        simulation.answer()
+    late = simulation.pending.pop()
+    simulation.feed(Updated(instance("main", "side", hash="h2", generation=2)))
+    while not isinstance(simulation.pending[-1], Start):
+        simulation.answer()
+    assert simulation.pending[-1].container.name == "side"
+    if begun:
+        simulation.answer(-1)
+    simulation.feed(Updated(instance(generation=3)), simulation.runtime.do(late))
+    while simulation.pending:  # what was asked for last is done first
+        simulation.answer(-1)
+        boxes = simulation.runtime.boxes.values()
+        assert len({b.labels[LABEL_HASH] for b in boxes if b.state == "running"}) <= 1
+    simulation.settle()
+    assert simulation.shows(Phase.RUNNING)
+    assert simulation.runtime.hashes == {"h1"}
 
 
 @pytest.mark.parametrize("when", range(5))

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import random
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import replace
 from typing import cast
 
 from piccolo.core.errors import Conflict, PiccoloError, Unavailable
 from piccolo.core.model import Secret
+from piccolo.core.workloads.declared import Declared
 from piccolo.core.workloads.workload import Workload
 from piccolo.master import keys
 from piccolo.master.state_manager import StateManager
@@ -45,18 +46,16 @@ class People:
         elif known is None or what == "apply":
             self._apply(master, [wishes.workload(n) for n in wishes.some(name)])
         elif what == "delete":
-            cascade, about = rng.random() < 0.7, list(self.promised)
+            cascade = rng.random() < 0.7
             self._carry_out(
                 master,
                 f"delete {name}",
                 lambda draft: draft.delete([name], cascade=cascade, ignore_missing=False),
-                about,
             )
         elif what == "restart":
-            self._carry_out(master, f"restart {name}", lambda draft: draft.restart(name), ())
+            self._carry_out(master, f"restart {name}", lambda draft: draft.restart(name))
         elif what == "rollback":
-            work = f"rollback {name}"
-            self._carry_out(master, work, lambda draft: draft.roll_back(name), [name])
+            self._carry_out(master, f"rollback {name}", lambda draft: draft.roll_back(name))
         else:
             self._apply(master, [wishes.changed(known.workload, what)])
 
@@ -66,20 +65,13 @@ class People:
                 draft.put(workload)
 
         text = " | ".join(f"{w.name}: {short(w)}" for w in workloads)
-        self._carry_out(master, f"apply {text}", work, [w.name for w in workloads])
+        self._carry_out(master, f"apply {text}", work)
 
-    def _carry_out(
-        self,
-        master: Master,
-        what: str,
-        work: Callable[[Draft], None],
-        about: Iterable[str],
-    ) -> None:
+    def _carry_out(self, master: Master, what: str, work: Callable[[Draft], None]) -> None:
         """One request at a time, as the master does it."""
-        names = list(about)
         if self._at is not master:  # what waited for the one before was never begun
             self._at, self._waiting = master, deque()
-        self._waiting.append(lambda: self._begin(master, what, work, names, 1))
+        self._waiting.append(lambda: self._begin(master, what, work, 1))
         if len(self._waiting) == 1:
             self._waiting[0]()
 
@@ -89,14 +81,10 @@ class People:
             self._waiting[0]()
 
     def _begin(
-        self,
-        master: Master,
-        what: str,
-        work: Callable[[Draft], None],
-        names: list[str],
-        attempt: int,
+        self, master: Master, what: str, work: Callable[[Draft], None], attempt: int
     ) -> None:
-        """While it is not known whether it was done, nothing is promised."""
+        """While it is not known whether it was done, nothing is promised of what it changes: which
+        is known only now, because requests before it were under way when it was asked."""
         draft = Draft(cast(StateManager, master.record), master.clock.utc(), "user:x")
         try:
             work(draft)
@@ -105,18 +93,19 @@ class People:
             self._note(f"people: {what}: {error}")
             self._next()
             return
-        before = {n: self.promised.pop(n) for n in names if n in self.promised}
+        asked = {change.name: _promise(draft.declared[change.name]) for change in draft.changes}
+        in_doubt = [n for n, w in asked.items() if n in self.promised and self.promised[n] != w]
+        before = {n: self.promised.pop(n) for n in in_doubt}
 
         def done(error: PiccoloError | None) -> None:
             if isinstance(error, Conflict) and attempt < _ATTEMPTS:
                 self.promised |= before
-                self._begin(master, what, work, names, attempt + 1)
+                self._begin(master, what, work, attempt + 1)
                 return
             if not isinstance(error, Unavailable):
                 self.promised |= before
-            for change in draft.changes if error is None else ():
-                there = draft.declared[change.name]
-                self.promised[change.name] = there.workload if not there.deleting_since else None
+            if error is None:
+                self.promised |= asked
             self._note(f"people: {what}{f': {error}' if error else ''}")
             self._next()
 
@@ -139,3 +128,7 @@ class People:
         node = replace(master.node(f"id-{name}"), labels={"zone": zone})
         self._note(f"people: label {name} zone={zone}")
         master.commit({keys.node(node.id): node}, {}, lambda error: None)
+
+
+def _promise(declared: Declared) -> Workload | None:
+    return declared.workload if declared.deleting_since is None else None

@@ -181,7 +181,7 @@ def test_replicas_spread_and_one_per_node_follows_new_nodes(cluster: Cluster) ->
     assert [len(cluster.copies(n, "spread")) for n in ("node1", "node2")] == [2, 2]
     assert [len(cluster.copies(n, "each")) for n in ("node1", "node2")] == [1, 1]
     cluster.lab.start_agent(LATE)
-    until(lambda: cluster.get("each")["wanted"] == 3)
+    until(lambda: cluster.get("each")["ready"] == 3)  # "settled" it is while that node is away
     cluster.wait_settled("each")
     assert len(cluster.copies(LATE, "each")) == 1
     assert cluster.copies(LATE, "spread") == {}

@@ -95,7 +95,7 @@ def _build(expected: Any, found: Any) -> Any:
     if issubclass(expected, Enum):
         return _member(expected, found)
     if expected is datetime:
-        return datetime.fromisoformat(_of(str, found))
+        return _aware(datetime.fromisoformat(_of(str, found)))
     if expected is float:
         return _finite(_of(int | float, found))
     return _of(expected, found)
@@ -117,6 +117,12 @@ def _member(cls: type[Enum], found: Any) -> Enum:
         return cls(found)
     except ValueError:
         raise ValueError(f"{show(found)} is no {cls.__name__}") from None
+
+
+def _aware(found: datetime) -> datetime:
+    if found.tzinfo is None:
+        raise ValueError(f"the time {found} has no time zone")
+    return found
 
 
 def _finite(found: float) -> float:

@@ -150,7 +150,7 @@ def test_times() -> None:
         b'{"workload":"w","index":0,"generation":1,"since":"2026-01-01T00:00Z"}',
         "it",
     ).since == datetime(2026, 1, 1, tzinfo=UTC)
-    for wrong in (b'"yesterday"', b"5", b"[]"):
+    for wrong in (b'"yesterday"', b"5", b"[]", b'"2026-01-01:00"', b'"2026-01-01T00:00"'):
         with pytest.raises(InvalidSpec, match="since: "):
             plain.decode(
                 InstanceStatus,

@@ -70,6 +70,8 @@ def test_dependents_go_first(cluster: Cluster) -> None:
     with cluster.lab.watch("get", "workloads", "-w", "-o", "json") as watch:
         watch.wait_synced()
         cluster.piccolo("delete", "workload", "db", "queue", "--cascade")
+        for name in ("db", "migration", "queue", "shop"):
+            watch.wait_deleted(name, timeout=5)
         gone = [c.name for c in watch.changes if c.type == "DELETED"]
     assert sorted(gone) == ["db", "migration", "queue", "shop"]
     assert gone.index("shop") < gone.index("db")

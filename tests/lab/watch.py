@@ -73,6 +73,10 @@ class Watch:
         """Wait until the node has that status; see `wait_for`."""
         return self.wait_for(lambda c: (c.name, c.status) == (name, status), timeout, since)
 
+    def wait_deleted(self, name: str, timeout: float) -> Change:
+        """Wait until it is gone; see `wait_for`."""
+        return self.wait_for(lambda c: (c.type, c.name) == ("DELETED", name), timeout)
+
     def wait_synced(self, timeout: float = 10.0) -> Change:
         """Wait until the list as it was at the beginning is complete."""
         return self.wait_for(lambda c: c.type == "SYNCED", timeout)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import random
-from typing import Literal
+from collections.abc import Mapping
+from typing import Literal, Protocol
 
 from piccolo.rpc import wire
 from piccolo.rpc.errors import first_of
@@ -20,7 +21,10 @@ AT_WORK = 0.8  # s at most, from when all clients work again to the next kill
 
 
 class Watching:
-    """A client that follows the labels of the node, from master to master."""
+    """A client that follows the labels of the node, from master to master.
+
+    `working` is set while it hears of changes.
+    """
 
     def __init__(self, writers: list[Labels], master: Master, found: Findings) -> None:
         self._writers = writers
@@ -28,6 +32,7 @@ class Watching:
         self._found = found
         self._seen: dict[str, State] = {w.name: {} for w in writers}
         self._revision = 0
+        self.working = asyncio.Event()
 
     async def run(self) -> None:
         while True:
@@ -38,6 +43,7 @@ class Watching:
                         self._take(response, promised)
             except UNANSWERED:
                 pass
+            self.working.clear()
             await asyncio.sleep(PAUSE)
 
     async def up_to_date(self) -> None:
@@ -57,6 +63,7 @@ class Watching:
         self._revision = max(self._revision, response.view.revision)
         if response.type is wire.ChangeType.SYNCED:
             self._found.count("times a watch was resumed")
+            self.working.set()
             for name, state in promised.items():
                 if _version(self._seen[name]) < _version(state):
                     self._found.lost.append(f"a watch that was resumed lacks changes of {name}")
@@ -104,16 +111,19 @@ async def _killed(lab: Lab, kills: int, chance: random.Random, found: Findings, 
         Herd("many", master, found, herd),
     ]
     watching = Watching(labels, master, found)
+    clients: dict[str, _Client] = {writer.name: writer for writer in writers} | {
+        "the watch": watching
+    }
     async with asyncio.TaskGroup() as tasks:
         watch = tasks.create_task(watching.run(), name="watch")
         running = [tasks.create_task(writer.run(), name=writer.name) for writer in writers]
         while master.kills < kills:
-            await _all_work(writers)
+            await _all_work(clients)
             await asyncio.sleep(chance.random() * AT_WORK)
-            for writer in writers:
-                writer.working.clear()
+            for client in clients.values():
+                client.working.clear()
             await master.kill()
-        await _all_work(writers)
+        await _all_work(clients)
         for writer in writers:
             writer.stop.set()
         await asyncio.wait(running)
@@ -121,11 +131,15 @@ async def _killed(lab: Lab, kills: int, chance: random.Random, found: Findings, 
         watch.cancel()
 
 
-async def _all_work(writers: list[Writer]) -> None:
+class _Client(Protocol):
+    working: asyncio.Event
+
+
+async def _all_work(clients: Mapping[str, _Client]) -> None:
     try:
         async with asyncio.timeout(2 * ANSWER):
-            for writer in writers:
-                await writer.working.wait()
+            for client in clients.values():
+                await client.working.wait()
     except TimeoutError:
-        idle = ", ".join(writer.name for writer in writers if not writer.working.is_set())
+        idle = ", ".join(name for name, client in clients.items() if not client.working.is_set())
         raise LabError(f"the master was started again, and does not answer {idle}") from None

@@ -214,7 +214,6 @@ class Token:
     type: NodeType | None = None  # the only type it lets in; None: any
     created_by: str = ""
     revoked_at: datetime | None = None
-    used_by: tuple[TokenUse, ...] = ()
     pin: str = ""  # fingerprint of the authority that it makes a node trust
 
 

@@ -14,6 +14,7 @@ master                      `MasterRecord`                           on disk
 secret/NAME                 `model.Secret`, always encrypted         on disk
 heartbeats                  time of the last heartbeat, by node ID   now and then
 token/ID                    `model.Token`                            on disk
+token-use/ID/N              `model.TokenUse`, in their order         on disk
 certificate/ROLE/NAME/…     `model.Certificate`, by its serial       on disk
 authorities                 `model.Authorities`                      on disk
 audit-head                  `audit.Head`                             on disk
@@ -32,9 +33,10 @@ changeset/ID/N              a part of a large commit                 on disk
 
 ID is that of a node, but for events, tokens and changesets; KEY is that of an instance.
 
-A key is either committed (node, topology, master, token, certificate, authorities, secret,
-workload, workload-history, assignment, rebuild, returned, changeset) or observed (all others),
-never both: so an observation can never undo what somebody was promised, nor the other way round.
+A key is either committed (node, topology, master, token, token-use, certificate, authorities,
+secret, workload, workload-history, assignment, rebuild, returned, changeset) or observed (all
+others), never both: so an observation can never undo what somebody was promised, nor the other way
+round.
 """
 
 from __future__ import annotations
@@ -59,6 +61,7 @@ HEARTBEATS = "heartbeats"
 LIVE = "node-live/"
 STATUS = "node-status/"
 TOKEN = "token/"
+TOKEN_USE = "token-use/"
 CERTIFICATE = "certificate/"
 AUTHORITIES = "authorities"
 SECRET = SECRETS  # the folder that `store.seals` encrypts in any case
@@ -184,6 +187,14 @@ def token(token_id: str) -> str:
     return f"{TOKEN}{token_id}"
 
 
+def token_uses(token_id: str) -> str:
+    return f"{TOKEN_USE}{token_id}/"
+
+
+def token_use(token_id: str, number: int) -> str:
+    return f"{token_uses(token_id)}{number:05d}"
+
+
 def certificates(role: str, name: str) -> str:
     return f"{CERTIFICATE}{role}/{name}/"
 
@@ -276,6 +287,7 @@ _TYPES: dict[str, Any] = {
 _TYPES_BELOW: dict[str, Any] = {
     CONTAINER: model.Container,
     CERTIFICATE: model.Certificate,
+    TOKEN_USE: model.TokenUse,
     HISTORY: declared.Past,
     ASSIGNMENT: declared.Assignment,
     INSTANCE: instances.InstanceStatus,

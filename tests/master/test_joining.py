@@ -84,7 +84,7 @@ def node(world: World, node_id: str = "id-n1") -> Node | None:
 def used(world: World, text: str) -> list[str]:
     wanted = JoinToken.parse(text).id
     [found] = [t for t in world.cluster.tokens.all() if t.id == wanted]
-    return [use.node_id for use in found.used_by]
+    return [use.node_id for use in world.cluster.tokens.uses(found)]
 
 
 def refused_because(error: pytest.ExceptionInfo[PermissionDenied], why: str) -> bool:
@@ -163,7 +163,7 @@ async def test_a_token_lets_a_node_in_and_gives_it_a_certificate() -> None:
         assert reply.certificate.ca_pem == world.cluster.certificates.trust.bundle
         assert (held(world), used(world, shown)) == ([K1.request.fingerprint], ["id-n1"])
         kinds = {op.key.split("/")[0] for op in world.store.commits[before]}
-        assert {"node", "token", "certificate"} <= kinds, "all or nothing"
+        assert {"node", "token-use", "certificate"} <= kinds, "all or nothing"
         assert who.subject == f"node n1, by token {JoinToken.parse(shown).id}"
 
 

@@ -99,7 +99,7 @@ async def _join(
         )
     c.nodes.validate(request)
     csr = Request(credentials.csr_pem)
-    token = _authenticate(c, request, credentials.token, csr)
+    token, used = _authenticate(c, request, credentials.token, csr)
     _refuse_what_would_end(c, message)  # only whoever may come in learns of it, and tells us
     principal = Principal(Role.AGENT, request.node_id)
     former = c.certificates.of(principal)
@@ -122,22 +122,26 @@ async def _join(
     signed, also = c.certificates.sign(principal, csr)
     if token is not None:
         concerns(f"node {request.name}, by token {token.id}")
-        also = {**also, keys.token(token.id): token}
+        also = {**also, **used}
     reply = await _store(c, request, message, signed, also)
     if strange and meant:
         await c.certificates.revoke(strange, "replaced: the node joined with another key")
     return reply
 
 
-def _authenticate(c: Cluster, request: Registration, text: str, csr: Request) -> Token | None:
-    """The token by which the node comes in, as it is to be kept; None: `node.yaml` has its key."""
+def _authenticate(
+    c: Cluster, request: Registration, text: str, csr: Request
+) -> tuple[Token | None, dict[str, TokenUse]]:
+    """The token by which the node comes in (None: `node.yaml` has its key), and what is to be kept
+    of its use, by its key.
+    """
     listed = c.nodes.listed(request.name)
     if listed is not None and listed.key_fingerprint:
         if csr.fingerprint != listed.key_fingerprint:
             raise PermissionDenied(
                 REFUSED, f"node.yaml has another key for {request.name} than {csr.fingerprint}"
             )
-        return None
+        return None, {}
     if not text:
         raise PermissionDenied(
             f"{request.name} showed no token, and node.yaml of the master does not list its key,"
@@ -146,12 +150,12 @@ def _authenticate(c: Cluster, request: Registration, text: str, csr: Request) ->
     use = TokenUse(request.node_id, request.name, csr.fingerprint)
     held = c.certificates.of(Principal(Role.AGENT, request.node_id))
     removed = all(h.fingerprint != csr.fingerprint for h in held)
-    token = c.tokens.check(text, use=use, type=request.type, removed=removed)
+    token, used = c.tokens.check(text, use=use, type=request.type, removed=removed)
     if listed is not None and listed.token_id not in ("", token.id):
         raise PermissionDenied(
             REFUSED, f"node.yaml wants token {listed.token_id} of {request.name}, not {token.id}"
         )
-    return token
+    return token, used
 
 
 def _refuse_what_would_end(c: Cluster, message: wire.NodeRegistrationRequest) -> None:
@@ -190,7 +194,7 @@ def _entitled(c: Cluster, node_id: str, listed: ListedNode) -> bool:
         return any(m.fingerprint == listed.key_fingerprint for m in mine)
     if listed.token_id:
         token = c.state.get(keys.token(listed.token_id), Token)
-        return token is not None and any(use.node_id == node_id for use in token.used_by)
+        return token is not None and any(use.node_id == node_id for use in c.tokens.uses(token))
     return True
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 from piccolo.core.errors import Conflict, InvalidSpec
-from piccolo.core.model import Certificate, Token
+from piccolo.core.model import Certificate, Token, TokenUse
 from piccolo.core.security.access import CLIENT_NAME, Principal, Role
 from piccolo.master.api_server.diagnosis import diagnose
 from piccolo.master.api_server.workload_views import WorkloadViews
@@ -43,7 +43,7 @@ class SecurityCalls:
         )
 
     def _token(self, token: Token) -> wire.Token:
-        return _to_wire(token, self._c.certificates.trust.fingerprints)
+        return _to_wire(token, self._c.tokens.uses(token), self._c.certificates.trust.fingerprints)
 
     async def get_tokens(self, message: wire.GetTokensRequest) -> wire.GetTokensResponse:
         return wire.GetTokensResponse(tokens=[self._token(t) for t in self._c.tokens.all()])
@@ -175,17 +175,17 @@ class SecurityCalls:
         return wire.DiagnoseResponse(findings=await diagnose(self._c, self._workloads))
 
 
-def _to_wire(token: Token, pins: list[str]) -> wire.Token:
+def _to_wire(token: Token, uses: list[TokenUse], pins: list[str]) -> wire.Token:
     return wire.Token(
         id=token.id,
         created_at=token.created_at,
         expires_at=token.expires_at,
         uses=token.uses,
-        used=len(token.used_by),
+        used=len(uses),
         node=token.node,
         type=convert.type_to_wire(token.type) if token.type else wire.NodeType.UNSPECIFIED,
         created_by=token.created_by,
         revoked_at=token.revoked_at,
-        used_by=[use.node_name for use in token.used_by],
+        used_by=[use.node_name for use in uses],
         authority_retired=token.pin not in pins,
     )

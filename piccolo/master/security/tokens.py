@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hmac
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -64,14 +64,21 @@ class Tokens:
         if node and uses > 1:
             raise InvalidSpec("a token for one node has one use")
         now = self._clock.utc()
-        gone = {keys.token(t.id): None for t in self.all() if self._is_old(t, now)}
-        if len(self.all()) - len(gone) >= MAX_TOKENS:
+        old = [t.id for t in self.all() if self._is_old(t, now)]
+        if len(self.all()) - len(old) >= MAX_TOKENS:
             raise InvalidSpec(f"there are {MAX_TOKENS} tokens already; revoke some")
         text = JoinToken.make(secrets.token_bytes(ID_BYTES + SECRET_BYTES), pin)
         token = Token(text.id, text.hash, now, now + ttl, uses, node, type, by, pin=pin)
-        few = dict(list(gone.items())[:100])  # a transaction has its limit
-        await self._state.commit({keys.token(token.id): token, **few})
+        gone = {key: None for old_id in old for key in (keys.token(old_id), *self._used(old_id))}
+        await self._state.commit({keys.token(token.id): token, **gone})
         return token, text
+
+    def uses(self, token: Token) -> list[TokenUse]:
+        """The nodes that joined by it, in that order."""
+        return [use for _, use in sorted(self._used(token.id).items())]
+
+    def _used(self, token_id: str) -> Mapping[str, TokenUse]:
+        return self._state.group(keys.token_uses(token_id))
 
     def _is_old(self, token: Token, now: datetime) -> bool:
         return min(token.expires_at, token.revoked_at or token.expires_at) + _KEPT < now
@@ -86,8 +93,10 @@ class Tokens:
             await self._state.commit({keys.token(token_id): token})
         return token
 
-    def check(self, text: str, *, use: TokenUse, type: NodeType, removed: bool = False) -> Token:
-        """The token as it is to be kept after this use.
+    def check(
+        self, text: str, *, use: TokenUse, type: NodeType, removed: bool = False
+    ) -> tuple[Token, dict[str, TokenUse]]:
+        """The token, and what is to be kept of this use, by its key.
 
         A node that used it already may do so again with the same key, should the reply have been
         lost; but not if it was `removed` since: then it counts as another. Raises
@@ -103,14 +112,15 @@ class Tokens:
         if token is None or not same:
             why = f"token {shown.id}: wrong secret" if token else f"unknown token {shown.id}"
             raise PermissionDenied(REFUSED, why)
-        again = use in token.used_by and not removed
-        if reason := self._unfit(token, use, type, again):
+        uses = self.uses(token)
+        again = use in uses and not removed
+        if reason := self._unfit(token, uses, use, type, again):
             raise PermissionDenied(REFUSED, f"token {token.id}: {reason}")
-        if again:
-            return token
-        return replace(token, used_by=(*token.used_by, use))
+        return token, {} if again else {keys.token_use(token.id, len(uses)): use}
 
-    def _unfit(self, token: Token, use: TokenUse, type: NodeType, again: bool) -> str:
+    def _unfit(
+        self, token: Token, uses: list[TokenUse], use: TokenUse, type: NodeType, again: bool
+    ) -> str:
         if token.revoked_at is not None:
             return "revoked"
         if self._clock.utc() >= token.expires_at:
@@ -119,8 +129,8 @@ class Tokens:
             return f"made for node {token.node}, shown by {use.node_name}"
         if token.type is not None and token.type is not type:
             return f"made for {token.type} nodes, shown by a node of type {type}"
-        if not again and len(token.used_by) >= token.uses:
-            return f"used up, by {_names(token.used_by)}"
+        if not again and len(uses) >= token.uses:
+            return f"used up, by {_names(uses)}"
         return ""
 
 

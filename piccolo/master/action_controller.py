@@ -82,6 +82,8 @@ class ActionController:
 
     def _plan(self, declared: Mapping[str, Declared]) -> Plan:
         assignments = self._state.assignments()
+        if not declared and not assignments:  # as while a thousand nodes join
+            return Plan()
         return planning.plan(
             declared,
             assignments,

@@ -10,11 +10,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import math
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
 
+from piccolo.core.deadlines import Deadlines
 from piccolo.core.model import Condition, Node, NodeLive, Usage
 from piccolo.core.nodes.liveness import PROFILES, Link, LinkProfile
 from piccolo.core.nodes.shortage import ShortageDetector, Thresholds
@@ -48,6 +50,8 @@ class MonitoringServer:
         self._nodes = nodes
         self._clock = clock
         self._links: dict[str, Link] = {}
+        # When each is to be judged next: never later than its verdict can change.
+        self._due = Deadlines()
         self._opened_at: dict[str, float] = {}
         self._datagrams: dict[str, bool] = {}  # the verdict on each open session, once there is one
         self._suspects: set[str] = set()
@@ -80,6 +84,7 @@ class MonitoringServer:
             node = self._state.node(node_id)
             if node is not None:
                 link.profile = self.profile(node)
+                self._judge_now(node_id)
 
     def profile(self, node: Node) -> LinkProfile:
         """The node's link profile with the cluster's heartbeat settings in it."""
@@ -103,7 +108,7 @@ class MonitoringServer:
         profile = self.profile(node)
         grace = profile.backoff_cap + profile.reconnect_grace
         self._links[node.id] = Link(profile, self._clock.monotonic(), grace=grace)
-        self._wake.set()
+        self._judge_now(node.id)
 
     def forget(self, node_id: str) -> None:
         for table in (
@@ -115,6 +120,7 @@ class MonitoringServer:
         ):
             table.pop(node_id, None)
         self._suspects.discard(node_id)
+        self._due.drop(node_id)
 
     def alive(self, node_id: str) -> bool:
         """Whether the node's current session is known to live right now."""
@@ -141,7 +147,7 @@ class MonitoringServer:
         )
         self._suspects.discard(node.id)
         self._nodes.link_restored(node.id)
-        self._wake.set()
+        self._judge_now(node.id)
 
     def heard(
         self,
@@ -159,6 +165,8 @@ class MonitoringServer:
         if not link.open:
             link.probed(generation, now)
             return
+        if datagram and not link.datagrams(now):  # they are judged by shorter silences
+            self._judge_now(node_id)
         link.heard(
             generation, now, heard_us_ago=heard_us_ago, datagram=datagram, heartbeat=heartbeat
         )
@@ -192,7 +200,7 @@ class MonitoringServer:
             return
         link.closed(generation, self._clock.monotonic(), said_goodbye=said_goodbye)
         self._nodes.synced(node_id, False)
-        self._wake.set()
+        self._judge_now(node_id)
 
     def history(self, node_id: str) -> list[tuple[datetime, Usage]]:
         return list(self._history.get(node_id, ()))
@@ -204,16 +212,17 @@ class MonitoringServer:
         kept_at = self._clock.monotonic()
         while True:
             now = self._clock.monotonic()
-            wake_at = now + 10.0
-            for node_id, link in list(self._links.items()):
+            for node_id in self._due.due(now):
+                link = self._links[node_id]
                 self._judge(node_id, link, now)
                 deadline = link.next_deadline(now)
                 if deadline is not None:
-                    wake_at = min(wake_at, deadline)
+                    self._due.set(node_id, deadline)
             if self._lost or now - kept_at >= _HEARTBEATS_KEPT_EVERY:
                 kept_at, self._lost = now, False
                 self.keep_heartbeats()
             self._wake.clear()
+            wake_at = min(now + 10.0, self._due.next() or math.inf)
             pause = max(_JUDGE_AT_MOST_EVERY, wake_at - now)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(pause):
@@ -221,6 +230,10 @@ class MonitoringServer:
             late = self._clock.monotonic() - now - pause
             if late > _OVERSLEPT:
                 await self._forgive(late)
+
+    def _judge_now(self, node_id: str) -> None:
+        self._due.set(node_id, self._clock.monotonic())
+        self._wake.set()
 
     async def _forgive(self, late: float) -> None:
         log.warning("the master was held up for %.1f s; no node is blamed for it", late)

@@ -15,6 +15,7 @@ import logging
 from collections import defaultdict, deque
 from collections.abc import AsyncGenerator, Iterator, Mapping
 from contextlib import aclosing
+from operator import itemgetter
 from typing import Any, TypeVar
 
 from piccolo.core.errors import Compacted, InvalidSpec, NotFound
@@ -24,6 +25,7 @@ from piccolo.core.workloads.instances import InstanceStatus
 from piccolo.master import keys
 from piccolo.master.changeset import Changesets, fits
 from piccolo.master.keys import AgentStream
+from piccolo.master.objects import Objects
 from piccolo.master.turns import Turns
 from piccolo.store import codec
 from piccolo.store.base import Change, Condition, Delete, Put
@@ -39,7 +41,7 @@ class StateManager:
 
     def __init__(self, store: MirroredStore) -> None:
         self._store = store
-        self._objects: dict[str, dict[str, Any]] = defaultdict(dict)  # by group, then by key
+        self._objects = Objects()
         self._revisions: dict[str, int] = {}  # also of what was deleted, until that is `_followed`
         self._of_workloads: dict[str, set[str]] = defaultdict(set)  # keys, by workload
         self._graves: deque[tuple[int, str]] = deque()
@@ -81,7 +83,7 @@ class StateManager:
         """Compare everything with the store, instead of what has changed."""
         snapshot = await self._store.list("")  # which the mirror has at hand: nothing comes between
         there = {entry.key for entry in snapshot.entries}
-        known = [key for group in self._objects.values() for key in group]
+        known = list(self._objects)
         for entry in snapshot.entries:
             self._follow(Change(entry.key, entry.value, entry.revision))
         for key in known:
@@ -107,15 +109,14 @@ class StateManager:
         self._put(change.key, value, change.revision)
 
     def _put(self, key: str, value: Any, revision: int) -> None:
-        group = self._objects[keys.group_of(key)]
         self._revisions[key] = revision
         if workload := keys.workload_of(key):
             self._index(workload, key, there=value is not None)
         if value is None:
-            group.pop(key, None)
+            self._objects.remove(key)
             self._graves.append((revision, key))
         else:
-            group[key] = value
+            self._objects.put(key, value)
 
     def _index(self, workload: str, key: str, *, there: bool) -> None:
         if there:
@@ -142,16 +143,15 @@ class StateManager:
 
     def revision_of(self, key: str) -> int:
         """When it was last written; 0: it is not there."""
-        there = key in self._objects[keys.group_of(key)]
-        return self._revisions[key] if there else 0
+        return self._revisions[key] if key in self._objects else 0
 
     def get(self, key: str, expected: type[T]) -> T | None:
-        found = self._objects[keys.group_of(key)].get(key)
+        found = self._objects.get(key)
         return found if isinstance(found, expected) else None
 
     def nodes(self) -> list[Node]:
         """In the order of their names."""
-        return sorted(self._objects[keys.NODE].values(), key=lambda n: n.name)
+        return sorted(self._objects.group(keys.NODE).values(), key=lambda n: n.name)
 
     def node(self, node_id: str) -> Node | None:
         return self.get(keys.node(node_id), Node)
@@ -164,7 +164,7 @@ class StateManager:
         raise NotFound(f'there is no node "{name_or_id}"; nodes: {names}')
 
     def node_named(self, name: str) -> Node | None:
-        return next((n for n in self._objects[keys.NODE].values() if n.name == name), None)
+        return next((n for n in self._objects.group(keys.NODE).values() if n.name == name), None)
 
     def status(self, node_id: str) -> NodeStatus:
         return self.get(keys.status(node_id), NodeStatus) or NodeStatus()
@@ -173,15 +173,15 @@ class StateManager:
         return self.get(keys.live(node_id), NodeLive) or NodeLive()
 
     def containers(self, node_id: str) -> list[Container]:
-        return list(self._objects[keys.containers(node_id)].values())
+        return list(self._objects.group(keys.containers(node_id)).values())
 
     def usage(self, node_id: str) -> tuple[ContainerUsage, ...]:
-        found: tuple[ContainerUsage, ...] = self._objects[keys.USAGE].get(keys.usage(node_id), ())
+        found: tuple[ContainerUsage, ...] = self._objects.get(keys.usage(node_id)) or ()
         return found
 
     def declared(self) -> dict[str, Declared]:
         """What is to run, by name, in the order of the names; also what is being deleted."""
-        found: dict[str, Declared] = self._objects[keys.WORKLOAD]
+        found: Mapping[str, Declared] = self._objects.group(keys.WORKLOAD)
         return {d.workload.name: d for _, d in sorted(found.items())}
 
     def workload(self, name: str) -> Declared | None:
@@ -199,7 +199,7 @@ class StateManager:
     def copies(self, name: str) -> tuple[list[Assignment], dict[tuple[str, str], InstanceStatus]]:
         """The assignments of one workload, and what is seen of it, as `seen` has it."""
         there = self._of_workloads.get(name, ())
-        found = {key: self._objects[keys.group_of(key)][key] for key in there}
+        found = {key: self._objects.get(key) for key in there}
         return (
             [value for _, value in sorted(found.items()) if isinstance(value, Assignment)],
             {
@@ -218,22 +218,21 @@ class StateManager:
         return {(key.split("/")[1], s.key): s for key, s in self._sorted_below(prefix)}
 
     def secrets(self) -> list[Secret]:
-        return list(self._objects[keys.SECRET].values())
+        return list(self._objects.group(keys.SECRET).values())
 
     def agent_stream(self, node_id: str) -> AgentStream | None:
         return self.get(keys.agent_events(node_id), AgentStream)
 
     def group(self, prefix: str) -> Mapping[str, Any]:
-        return self._objects[prefix]
+        """By key, the objects of a group, as it is now."""
+        return self._objects.group(prefix)
 
     def below(self, prefix: str) -> Iterator[Any]:
-        """All objects of the folders that begin with `prefix`, in no order."""
-        for name in [name for name in self._objects if name.startswith(prefix)]:
-            yield from self._objects[name].values()
+        """All objects of the group `prefix` and below, in no order."""
+        return (value for _, value in self._objects.below(prefix))
 
     def _sorted_below(self, prefix: str) -> list[tuple[str, Any]]:
-        groups = [group for name, group in self._objects.items() if name.startswith(prefix)]
-        return sorted(item for group in groups for item in group.items())
+        return sorted(self._objects.below(prefix), key=itemgetter(0))
 
     # ---- writing ----
 

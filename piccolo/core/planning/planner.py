@@ -68,8 +68,6 @@ def plan(
     was seen or not.
     """
     current = tuple(assignments)
-    if not declared and not current:  # as while a thousand nodes join a cluster that runs nothing
-        return Plan()
     at = Situation(declared, nodes, seen, ready_for, blocked, history, held)
     steps: list[Step] = []
     for _ in range(_ROUNDS):

@@ -24,6 +24,7 @@ from tests.fuzz.target import Target, targets
 EXAMPLES = 300  # of one target, in one round
 MEMORY = 3 << 30  # bytes of address space; most of it is never touched
 LONGEST = 4000  # characters of a finding
+HANGS = 900.0  # s after which a target's round is given up: something in C does not end
 
 
 def main() -> int:
@@ -92,6 +93,7 @@ def _round(chosen: list[Target], seed: int, until: float | None = None) -> list[
         if until is not None and time.monotonic() > until:
             break
         _remember(f"{target.name} --seed {seed}")
+        faulthandler.dump_traceback_later(HANGS, exit=True)
         try:
             target.run(EXAMPLES, seed)
         except KeyboardInterrupt:
@@ -103,6 +105,7 @@ def _round(chosen: list[Target], seed: int, until: float | None = None) -> list[
                 text = f"{text[: LONGEST // 2]}\n[…]\n{text[-LONGEST // 2 :]}"
             print(f"\n{text}\nFINDING in {target.name}; to see it again:", file=sys.stderr)
             print(f"  ./dev fuzz {target.name} --seed {seed}\n", file=sys.stderr, flush=True)
+    faulthandler.cancel_dump_traceback_later()
     _remember("")
     return failed
 

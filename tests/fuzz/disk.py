@@ -134,6 +134,7 @@ _EVENTS = b"".join(
         b"[" * DEEP,
         _EVENTS.replace(b"info", b"Info"),
         _EVENTS.replace(b"8", b"-8"),
+        _EVENTS.replace(b"7", b"9"),
         _EVENTS.replace(b"stream", b"\\ud800"),
         _EVENTS.replace(b"T00:00:00+00:00", b":00"),
     ],

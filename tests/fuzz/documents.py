@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from piccolo.config.agent import AgentFile
 from piccolo.config.document import MAX_ALIAS_EXPANSION, load_documents
 from piccolo.config.manifests.reading import read
-from piccolo.config.master import MasterFile
+from piccolo.config.master_file import MasterFile
 from piccolo.config.settings import AgentSettings
 from piccolo.config.text_file import to_text
 from piccolo.config.validation import validate

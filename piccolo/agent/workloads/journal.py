@@ -182,9 +182,9 @@ class Journal:
                 str(stream).encode()
                 self.stream = str(stream)
                 found[happening.seq] = happening
-        for happening in found.values():
-            self._add(_Kept(happening, final=True, written=True))
-            self._seq = happening.seq + _SKIPPED
+        for seq in sorted(found):  # in a damaged file they may go down; the master skips such
+            self._add(_Kept(found[seq], final=True, written=True))
+            self._seq = seq + _SKIPPED
 
     async def run(self) -> None:
         """Keep the disk as it should be, for ever."""

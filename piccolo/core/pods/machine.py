@@ -214,6 +214,9 @@ def _refused(turn: Turn, action: Answered) -> None:
         case Stop(id=id):
             if (seen := pod.sight.get(id)) is not None:
                 seen.unstoppable = True
+                if seen.leaving:  # it runs on, perhaps for what is asked for now
+                    seen.leaving = False
+                    seen.doubt(turn.now)
 
 
 def _away(turn: Turn, action: Answered, why: str) -> None:

@@ -92,9 +92,9 @@ def _dismantle(turn: Turn, surplus: Sequence[Seen], pods: Sequence[str]) -> bool
     """Stop what runs, all at once, then remove it. True: nothing is left."""
     for seen in surplus:
         if seen.state is State.RUNNING and not seen.unstoppable:
-            turn.do(Stop(seen.id, turn.pod.workload.stop_grace))
+            seen.leaving |= turn.do(Stop(seen.id, turn.pod.workload.stop_grace))
         elif seen.state is not State.UNKNOWN:
-            turn.do(Remove(seen.id))
+            seen.leaving |= turn.do(Remove(seen.id))
     if not surplus:
         for name in pods:
             turn.do(RemovePod(name))

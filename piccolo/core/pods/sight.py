@@ -62,6 +62,7 @@ class Seen:
     address: str | None = None  # None: not known
     cause: str = ""  # why we stopped it
     unstoppable: bool = False  # only removing it helps
+    leaving: bool = False  # it is taken away: whoever is asked for next begins with another one
 
     def doubt(self, now: float) -> None:
         self.state, self.look_at = State.UNKNOWN, now
@@ -105,7 +106,7 @@ class Sight:
     def find(self, name: str, hash: str) -> Seen | None:
         """Of several that claim to be it, the one known longest."""
         for seen in self._seen.values():
-            if seen.name == name and seen.hash == hash:
+            if seen.name == name and seen.hash == hash and not seen.leaving:
                 return seen
         return None
 

@@ -70,6 +70,10 @@ def cut_off(path: Path, count: int, instead: bytes) -> None:
     path.write_bytes(path.read_bytes()[:-count] + instead)
 
 
+def damage(path: Path, what: bytes, instead: bytes) -> None:
+    path.write_bytes(path.read_bytes().replace(what, instead))
+
+
 def killed(journal: Journal, path: Path) -> Journal:
     """The next run of the agent."""
     found = Journal(path, utc)
@@ -308,6 +312,23 @@ async def test_a_line_cut_off_by_a_power_cut_is_none(path: Path) -> None:
     journal.close()
     cut_off(path, 5, b'\n[1]\n{}\n["s", {"seq": "x"}]\n\xff\n')
     assert texts(killed(journal, path)) == ["a"]
+
+
+@virtual_time
+async def test_numbers_that_go_down_in_a_damaged_file_hold_nothing_up(path: Path) -> None:
+    journal = Journal(path, utc)
+    note(journal, "a", "b", "c")
+    journal.close()
+    damage(path, rb"\"seq\":1,", rb"\"seq\":5000000,")
+    again = killed(journal, path)
+    note(again, "d")
+    again.connected()
+    batch = again.next_batch()
+    assert batch is not None
+    assert [h.message for h in batch.happenings] == ["b", "c", "a", "d"]
+    assert batch.happenings[-1].seq == max(h.seq for h in batch.happenings)
+    again.acknowledged(batch.stream, batch.happenings[-1].seq)
+    assert again.next_batch() is None
 
 
 @virtual_time

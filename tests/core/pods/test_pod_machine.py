@@ -383,6 +383,28 @@ def test_what_was_stopped_for_another_version_begins_anew_when_taken_back(when: 
     assert simulation.runtime.starts == {("a", "h1"): 2, ("b", "h1"): 2}
 
 
+@pytest.mark.parametrize("policy", [ON_FAILURE, NEVER])
+@pytest.mark.parametrize("when", range(4))
+def test_a_job_stopped_for_another_version_begins_anew_in_another_container(
+    when: int, policy: RestartPolicy
+) -> None:
+    """… taken back after so many of the actions that end it: its end was our doing."""
+    simulation = running(instance(policy=policy))
+    first = simulation.runtime.named("main").id
+    simulation.feed(Updated(instance("c", hash="h2", generation=2)))
+    simulation.answer([type(a) for a in simulation.pending].index(EnsureImage))
+    assert [type(a) for a in simulation.pending] == [Stop]
+    for _ in range(when):
+        simulation.answer()
+    simulation.asked = instance(policy=policy, generation=3)
+    simulation.feed(Updated(simulation.asked))
+    simulation.after(60.0)
+    box = simulation.runtime.named("main")
+    assert simulation.shows(Phase.RUNNING)
+    assert (box.id != first, box.starts) == (True, 1)
+    assert simulation.runtime.hashes == {"h1"}
+
+
 def test_what_could_not_be_stopped_for_another_version_runs_on_when_taken_back() -> None:
     simulation = running()
     simulation.feed(Updated(instance("c", hash="h2", generation=2)))

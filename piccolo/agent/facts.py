@@ -10,8 +10,8 @@ import re
 from pathlib import Path
 
 from piccolo import __version__
-from piccolo.agent.usage import cores, meminfo_kb
 from piccolo.core.model import Facts, Resources
+from piccolo.core.procfs import cores, meminfo_kb
 
 
 def read_facts(data_dir: Path, root: Path = Path("/")) -> tuple[Facts, Resources]:

@@ -15,14 +15,13 @@ them the container's.
 from __future__ import annotations
 
 import os
-from math import isfinite
 from pathlib import Path
 
 from piccolo.core.model import Usage
+from piccolo.core.procfs import MOST, cores, load, meminfo_kb, number, used_percent
 
 _USER_HZ = os.sysconf("SC_CLK_TCK")
 _SHORTEST = 0.2  # s; over less, the kernel's ticks of 10 ms say nothing
-_MOST = 2**63  # no counter is larger; what is, is garbage
 
 
 class UsageSampler:
@@ -48,7 +47,7 @@ class UsageSampler:
             memory_used_mb=used_mb,
             memory_available_percent=available_percent,
             disk_used_percent=_disk_used(self._data_dir),
-            load_per_core=_load(_read(self._proc / "loadavg")) / max(1, cores(stat)),
+            load_per_core=load(_read(self._proc / "loadavg")) / max(1, cores(stat)),
             network_rx_bytes=received,
             network_tx_bytes=sent,
         )
@@ -56,7 +55,7 @@ class UsageSampler:
     def _cpu(self, stat: bytes) -> float:
         first = stat.partition(b"\n")[0].split()
         # user nice system idle iowait irq softirq steal; guest time is within user and nice.
-        ticks = [_number(word) for word in first[1:9]]
+        ticks = [number(word) for word in first[1:9]]
         if first[:1] != [b"cpu"] or len(ticks) < 4:
             return self._cpu_percent
         total = sum(ticks)
@@ -71,11 +70,6 @@ class UsageSampler:
         return self._cpu_percent
 
 
-def cores(stat: bytes) -> int:
-    """How many processors are online, of the machine and not of our affinity; 0: unknown."""
-    return sum(line[:3] == b"cpu" and line[3:4].isdigit() for line in stat.splitlines())
-
-
 def memory(meminfo: bytes) -> tuple[int, float]:
     """MiB in use, and the percentage available without swapping."""
     total, available = (meminfo_kb(meminfo, key) for key in (b"MemTotal", b"MemAvailable"))
@@ -85,24 +79,6 @@ def memory(meminfo: bytes) -> tuple[int, float]:
     return (total - available) // 1024, available / total * 100
 
 
-def meminfo_kb(meminfo: bytes, key: bytes) -> int | None:
-    """One line's value in KiB; None: there is no such line."""
-    for line in meminfo.splitlines():
-        name, _, value = line.partition(b":")
-        if name == key and (words := value.split()):
-            return _number(words[0])
-    return None
-
-
-def _load(loadavg: bytes) -> float:
-    """Of the last minute."""
-    try:
-        load = float(loadavg.split()[0])
-    except (IndexError, ValueError):
-        return 0.0
-    return load if isfinite(load) and load > 0 else 0.0
-
-
 def _network(dev: bytes) -> tuple[int, int]:
     """Bytes received and sent by all interfaces but loopback, virtual ones included."""
     received = sent = 0
@@ -110,27 +86,17 @@ def _network(dev: bytes) -> tuple[int, int]:
         name, _, counters = line.rpartition(b":")
         words = counters.split()
         if name and name.strip() != b"lo" and len(words) >= 9:
-            received += _number(words[0])
-            sent += _number(words[8])
-    return min(received, _MOST), min(sent, _MOST)
+            received += number(words[0])
+            sent += number(words[8])
+    return min(received, MOST), min(sent, MOST)
 
 
 def _disk_used(directory: Path) -> float:
-    """As df(1) counts: of what users may have, so that 100 means that writing fails."""
     try:
         disk = os.statvfs(directory)
     except OSError:
         return 0.0
-    used = disk.f_blocks - disk.f_bfree
-    usable = used + disk.f_bavail
-    return used / usable * 100 if usable > 0 else 0.0
-
-
-def _number(word: bytes) -> int:
-    try:
-        return min(max(int(word), 0), _MOST)
-    except ValueError:
-        return 0
+    return used_percent(disk.f_blocks, disk.f_bfree, disk.f_bavail)
 
 
 def _read(path: Path) -> bytes:

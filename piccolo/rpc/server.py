@@ -14,11 +14,12 @@ import ssl
 from collections.abc import Collection, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass
+from email.utils import formatdate
 from typing import Any, Protocol
 
 from grpclib import GRPCError, Status
 from grpclib.config import Configuration
-from grpclib.events import RecvRequest, listen
+from grpclib.events import RecvRequest, SendInitialMetadata, listen
 from grpclib.exceptions import StreamTerminatedError
 from grpclib.server import Server, Stream
 
@@ -142,6 +143,7 @@ class GrpcServer:
         self._guard = guard
         self._listener = Listener(self._server.connect, guard, limits, tls)
         listen(self._server, RecvRequest, self._wrap)
+        listen(self._server, SendInitialMetadata, _date)
 
     @property
     def tls(self) -> ssl.SSLContext:
@@ -205,6 +207,11 @@ class GrpcServer:
             self._guard.ended(name, who, None)
 
         event.method_func = handle
+
+
+async def _date(event: SendInitialMetadata) -> None:
+    """So that a machine which is about to join can compare its clock (RFC 9110, 6.6.1)."""
+    event.metadata["date"] = formatdate(usegmt=True)
 
 
 def _address(peer: tuple[Any, ...] | None) -> str:

@@ -11,8 +11,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from piccolo.agent.usage import UsageSampler, cores
+from piccolo.agent.usage import UsageSampler
 from piccolo.core.model import Usage
+from piccolo.core.procfs import cores
 
 # A Raspberry Pi class board: 4 cores, 1 GB.
 STAT = """\

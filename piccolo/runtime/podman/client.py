@@ -24,6 +24,7 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
+from piccolo.core import podman_sockets
 from piccolo.core.errors import InvalidSpec, Unavailable
 from piccolo.core.model import Container
 from piccolo.runtime.base import Containers, ContainerUsages
@@ -32,7 +33,7 @@ from piccolo.runtime.http import TIMEOUT, HttpClient, Response
 from piccolo.runtime.podman import libpod
 from piccolo.runtime.podman.changes import API, PodmanChanges
 
-ROOTFUL = Path("/run/podman/podman.sock")
+ROOTFUL = Path(podman_sockets.ROOTFUL)
 
 _EVENTS = {"stream": "true", "filters": '{"type":["container"]}'}
 _LISTENS = 0.1  # s after its answer, `/events` surely listens
@@ -173,9 +174,8 @@ def find_socket(environ: Mapping[str, str] = os.environ, root: Path = Path("/"))
                 " or unset it to use Podman's usual socket"
             )
         return Path(host.removeprefix("unix://"))
-    own = Path(environ.get("XDG_RUNTIME_DIR") or f"/run/user/{os.getuid()}") / "podman/podman.sock"
-    for candidate in (ROOTFUL, own):
-        path = root / candidate.relative_to("/")
+    for candidate in podman_sockets.usual(environ, os.getuid()):
+        path = root / candidate.lstrip("/")
         if os.access(path, os.R_OK | os.W_OK) and path.is_socket():
             return path
     return None

@@ -13,7 +13,7 @@ import typer
 
 from piccolo.cli.options import Output, OutputOption
 from piccolo.cli.passphrase import STDIN, PassphraseOption, passphrase
-from piccolo.cli.roles import ConfigOption, DataDirOption
+from piccolo.cli.role_options import ConfigOption, DataDirOption
 from piccolo.core.errors import InvalidSpec
 
 if TYPE_CHECKING:

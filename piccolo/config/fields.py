@@ -123,6 +123,13 @@ def _master_address(value: object) -> str:
     return text
 
 
+def _listen(value: object) -> str:
+    """As it is written, likewise."""
+    text = _text(value)
+    parse_address(text, GRPC_PORT, lowest_port=0)
+    return text
+
+
 def _san(value: object) -> str:
     text = _text(value)
     address = parse_address(text, default_port=-1)
@@ -187,10 +194,7 @@ Name = Annotated[str, AfterValidator(reasoned(check_name))]
 Ip = Annotated[str, AfterValidator(reasoned(parse_ip))]
 Port = Annotated[int, BeforeValidator(reasoned(parse_port))]
 MasterAddress = Annotated[str, BeforeValidator(reasoned(_master_address))]
-Listen = Annotated[
-    str,
-    BeforeValidator(reasoned(lambda v: str(parse_address(_text(v), GRPC_PORT, lowest_port=0)))),
-]
+Listen = Annotated[str, BeforeValidator(reasoned(_listen))]
 San = Annotated[str, BeforeValidator(reasoned(_san))]
 TokenId = Annotated[str, BeforeValidator(reasoned(lambda v: parse_id(_text(v))))]
 JoinTokenText = Annotated[str, BeforeValidator(reasoned(lambda v: JoinToken.parse(_text(v)).text))]

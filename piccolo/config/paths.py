@@ -13,19 +13,22 @@ _LONGEST_SOCKET_PATH = 107  # unix(7): sun_path has 108 bytes with the final NUL
 
 
 def default_data_dir(role: str, environ: Mapping[str, str], *, root: bool) -> str:
-    """`role` is "agent" or "master": both may run on one machine. Raises `InvalidSpec`.
+    """`role` is "agent" or "master". Raises `InvalidSpec`.
 
-    For other users than root: XDG Base Directory Specification, `$XDG_DATA_HOME`.
+    The agent's is where it was in LLD 3.2.2; both may run on one machine, so the master's is a
+    directory of its own in it. For other users than root: XDG Base Directory Specification,
+    `$XDG_DATA_HOME`.
     """
+    below = "/master" if role == "master" else ""
     if root:
-        return f"{DATA_DIR}/{role}"
+        return DATA_DIR + below
     base = environ.get("XDG_DATA_HOME", "")
     if not os.path.isabs(base):  # the specification: a relative one is to be ignored
         home = environ.get("HOME", "")
         if not os.path.isabs(home):
             raise InvalidSpec("there is no home directory to keep data in: give --data-dir")
         base = f"{home}/.local/share"
-    return os.path.normpath(f"{base}/piccolo/{role}")
+    return os.path.normpath(f"{base}/piccolo{below}")
 
 
 def check_path(value: object) -> str:

@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, field, fields
 from enum import StrEnum
 from typing import Any
 
+from piccolo.core.address import INSTALL_PORT
 from piccolo.core.errors import InvalidSpec
 from piccolo.core.model import NodeRole, NodeType
 from piccolo.core.nodes.shortage import Thresholds
@@ -101,6 +102,14 @@ class AuditSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class InstallSettings:
+    """How machines that are to join get the program from the master."""
+
+    listen: str = f"0.0.0.0:{INSTALL_PORT}"  # "host:port", HTTPS; port 0: any free one
+    directory: str = "/opt/piccolo/bundles"  # absolute path; nothing there: nothing is served
+
+
+@dataclass(frozen=True, slots=True)
 class MasterSettings:
     data_dir: str  # absolute path
     cluster_name: str = "piccolo"
@@ -115,6 +124,7 @@ class MasterSettings:
     retention: Retention = field(default_factory=Retention)
     security: SecuritySettings = field(default_factory=SecuritySettings)
     audit: AuditSettings = field(default_factory=AuditSettings)
+    install: InstallSettings = field(default_factory=InstallSettings)
     nodes: tuple[ListedNode, ...] = ()
     rebuild: float = 0.0  # s; with an empty store: so long for nodes to bring what they hold
     log_level: str = "info"

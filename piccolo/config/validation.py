@@ -37,12 +37,20 @@ def validate(model_cls: type[Model], document: Document) -> Model:
     Raises `InvalidSpec` with one line per problem, in the order of the file:
     `node.yaml:12:5: nodes[2].ip: "10.0.0" is not an IPv4 or IPv6 address`.
     """
+    found, problems = find_problems(model_cls, document)
+    if found is None:
+        raise InvalidSpec("\n".join(worded(problems, document)))
+    return found
+
+
+def find_problems(model_cls: type[Model], document: Document) -> tuple[Model | None, list[Problem]]:
+    """As `validate`: the model, or else what is wrong, in the order of the file."""
     value = {} if document.value is None else document.value
     try:
-        return model_cls.model_validate(value)
+        return model_cls.model_validate(value), []
     except ValidationError as error:
-        problems = list(explain(error, model_cls, value))
-    raise InvalidSpec("\n".join(worded(problems, document)))
+        problems = explain(error, model_cls, value)
+        return None, sorted(problems, key=lambda p: document.position(p.path))
 
 
 def worded(problems: Iterable[Problem], document: Document) -> list[str]:
@@ -79,16 +87,14 @@ def validate_flags(
         return model_cls.model_validate(given)
     except ValidationError as error:
         lines = [
-            f"{_option(p.path, spelled)}: {_line(p.message)}"
+            f"{option(str(p.path[0]), spelled) if p.path else 'command line'}: {_line(p.message)}"
             for p in explain(error, model_cls, given)
         ]
         raise InvalidSpec("\n".join(lines)) from None
 
 
-def _option(path: Path, spelled: Mapping[str, str]) -> str:
-    if not path:
-        return "command line"
-    key = str(path[0])
+def option(key: str, spelled: Mapping[str, str]) -> str:
+    """How the command line calls what is `key` in a file: see `validate_flags`."""
     return spelled.get(key, f"--{key.replace('_', '-')}")
 
 

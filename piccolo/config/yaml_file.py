@@ -14,6 +14,7 @@ __all__ = [
     "Document",
     "load_documents",
     "load_file",
+    "load_one",
     "read_text",
     "source_name",
     "to_text",
@@ -26,7 +27,12 @@ def load_file(path: Path) -> Document:
 
     Raises `InvalidSpec`, with file, line and column as far as they are known.
     """
-    documents = load_documents(read_text(path), source := source_name(path))
+    return load_one(read_text(path), source_name(path))
+
+
+def load_one(text: str, source: str) -> Document:
+    """The same from a text; `source` names it in errors."""
+    documents = load_documents(text, source)
     if len(documents) > 1:
         raise InvalidSpec(
             f"{documents[1].place()}: a second document begins here: a configuration file is one"

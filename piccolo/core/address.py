@@ -14,6 +14,7 @@ from piccolo.core.words import show
 
 GRPC_PORT = 50051  # LLD 3.2.2
 ETCD_PORT = 2379
+INSTALL_PORT = 50052  # HTTPS: the master serves its bundles to machines that are to join
 
 _HOST_LABEL = re.compile(r"[A-Za-z0-9](?:[-A-Za-z0-9]{0,61}[A-Za-z0-9])?")
 

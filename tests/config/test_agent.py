@@ -80,7 +80,7 @@ def problems(text: str) -> list[str]:
 def test_a_file_of_an_existing_site(tmp_path: Path) -> None:
     settings, notices = resolve(LEGACY, tmp_path)
     assert settings == AgentSettings(
-        masters=("10.0.0.1:50051",), name="edge-7", data_dir="/var/lib/piccolo/agent"
+        masters=("10.0.0.1:50051",), name="edge-7", data_dir="/var/lib/piccolo"
     )
     file = f"{tmp_path}/nodeagent.yaml"
     assert notices == [
@@ -96,7 +96,10 @@ def test_a_file_of_an_existing_site(tmp_path: Path) -> None:
 
 def test_every_key(tmp_path: Path) -> None:
     settings, notices = resolve(EVERYTHING, tmp_path)
-    assert notices == []
+    assert notices == [
+        f"{tmp_path}/nodeagent.yaml:15:5: nodeagent.metrics.collection_interval means no more than"
+        " 5 s: usage goes with the heartbeats"
+    ]
     assert settings == AgentSettings(
         masters=("10.0.0.1:50060", "[2001:db8::1]:50061", "master.example:50060"),
         name="gate",
@@ -116,7 +119,7 @@ def test_every_key(tmp_path: Path) -> None:
 
 def test_nothing_but_a_master() -> None:
     settings, notices = resolve(masters=["10.0.0.1"])
-    assert settings == AgentSettings(("10.0.0.1:50051",), "host-1", "/var/lib/piccolo/agent")
+    assert settings == AgentSettings(("10.0.0.1:50051",), "host-1", "/var/lib/piccolo")
     assert notices == []
 
 
@@ -340,21 +343,21 @@ def test_this_machine(tmp_path: Path) -> None:
     settings, _ = resolve_agent_settings(None, {"HOME": str(tmp_path)}, flags)
     assert settings.name == name_of_host(socket.gethostname())
     assert settings.data_dir in (
-        "/var/lib/piccolo/agent",
-        f"{tmp_path}/.local/share/piccolo/agent",
+        "/var/lib/piccolo",
+        f"{tmp_path}/.local/share/piccolo",
     )
 
 
 def test_data_dir_of_a_user() -> None:
     environ = {"HOME": "/home/u", "MASTER_NODE_IP": "10.0.0.1"}
     settings, _ = resolve_agent_settings(None, environ, {}, hostname="a", root=False)
-    assert settings.data_dir == "/home/u/.local/share/piccolo/agent"
+    assert settings.data_dir == "/home/u/.local/share/piccolo"
 
 
 def test_an_empty_file_says_what_it_means(tmp_path: Path) -> None:
     for text in ("", "---\n"):
         settings, notices = resolve(text, tmp_path, masters=["a"])
-        assert settings == AgentSettings(("a:50051",), "host-1", "/var/lib/piccolo/agent")
+        assert settings == AgentSettings(("a:50051",), "host-1", "/var/lib/piccolo")
         assert notices == [
             f"{tmp_path}/nodeagent.yaml is empty: defaults, environment and command line hold"
         ]

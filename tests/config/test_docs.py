@@ -12,7 +12,8 @@ from pydantic import BaseModel
 
 from piccolo.config.agent import AgentFile, resolve_agent_settings
 from piccolo.config.document import load_documents
-from piccolo.config.master import MasterFile, resolve_master_settings
+from piccolo.config.master import resolve_master_settings
+from piccolo.config.master_file import MasterFile
 from piccolo.config.validation import validate
 
 PAGE = (Path(__file__).parents[2] / "docs" / "configuration.md").read_text()

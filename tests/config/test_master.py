@@ -8,10 +8,12 @@ import pytest
 
 from piccolo.config.document import load_documents
 from piccolo.config.fields import Link
-from piccolo.config.master import MasterFile, resolve_master_settings, restart_needed
+from piccolo.config.master import resolve_master_settings, restart_needed
+from piccolo.config.master_file import MasterFile
 from piccolo.config.settings import (
     AuditSettings,
     Discovery,
+    InstallSettings,
     ListedNode,
     MasterSettings,
     Retention,
@@ -46,6 +48,9 @@ audit:
   max_file_size: 256KiB
   files: 20
   reads: true
+install:
+  listen: 10.0.0.1
+  directory: /data//bundles
 security:
   san: [master.example, "2001:DB8::0:9"]
   certificate_lifetime: 12h
@@ -105,6 +110,7 @@ def test_every_key(tmp_path: Path) -> None:
         thresholds=Thresholds(7.5, 90.0, 60.0),
         retention=Retention(200, 172_800.0),
         audit=AuditSettings(max_file_size=256 << 10, files=20, reads=True),
+        install=InstallSettings("10.0.0.1:50052", "/data/bundles"),
         security=SecuritySettings(
             ("master.example", "2001:db8::9"),
             certificate_lifetime=43_200.0,
@@ -195,6 +201,45 @@ def test_listen_may_leave_out_the_port(tmp_path: Path) -> None:
     assert resolve("listen: '::1'\n", tmp_path)[0].listen == "[::1]:50051"
 
 
+@pytest.mark.parametrize(
+    ("text", "flags", "address"),
+    [
+        ("{}\n", {}, "0.0.0.0:50052"),
+        ("listen: '[fd00::1]:50061'\n", {}, "[fd00::1]:50052"),
+        ("listen: 10.0.0.1\n", {"listen": "127.0.0.1:0"}, "127.0.0.1:50052"),
+        ("listen: 10.0.0.1\ninstall: {listen: 10.0.0.2}\n", {}, "10.0.0.2:50052"),
+        ("install: {listen: '[::1]:0'}\n", {"listen": "10.0.0.1"}, "[::1]:0"),
+    ],
+)
+def test_where_machines_that_join_get_the_program(
+    tmp_path: Path, text: str, flags: dict[str, str], address: str
+) -> None:
+    assert resolve(text, tmp_path, **flags)[0].install.listen == address
+
+
+@pytest.mark.parametrize(
+    ("text", "variable", "flags", "address"),
+    [
+        (None, "50099", {}, "0.0.0.0:50099"),
+        ("listen: '::1'\n", " 50099 ", {}, "[::1]:50099"),
+        ("listen: 10.0.0.1:50061\n", "50099", {}, "10.0.0.1:50061"),
+        ("listen: 10.0.0.1:50061\n", "50099", {"listen": "10.0.0.2"}, "10.0.0.2:50099"),
+        (None, "50099", {"listen": "10.0.0.2:7"}, "10.0.0.2:7"),
+        (None, "", {}, "0.0.0.0:50051"),
+    ],
+)
+def test_the_port_from_the_environment(
+    tmp_path: Path, text: str | None, variable: str, flags: dict[str, str], address: str
+) -> None:
+    file = tmp_path / "node.yaml" if text is not None else None
+    if file is not None and text is not None:
+        file.write_text(text)
+    settings, _ = resolve_master_settings(file, {"GRPC_PORT": variable}, flags, root=True)
+    assert settings.listen == address
+    with pytest.raises(InvalidSpec, match=r"^environment variable GRPC_PORT: .0. is"):
+        resolve_master_settings(file, {"GRPC_PORT": "0"}, flags, root=True)
+
+
 NODE = "nodes:\n  - name: a\n    ip: 10.0.0.1\n"
 
 
@@ -251,6 +296,8 @@ NODE = "nodes:\n  - name: a\n    ip: 10.0.0.1\n"
         ("listen: 50051\n", "1:1: listen:", "put it in quotes"),
         ("listen: ':50051'\n", "1:1: listen:", "a host is missing"),
         ("listen: ::1:x\n", "1:1: listen:", "[address]:port"),
+        ("install: {listen: 50052}\n", "1:11: install.listen:", "put it in quotes"),
+        ("install: {directory: bundles}\n", "1:11: install.directory:", "not an absolute path"),
         ("data_dir: data\n", "1:1: data_dir:", "not an absolute path"),
         ("data_dir: 3\n", "1:1: data_dir:", "not a path"),
         ("store: mysql://x\n", "1:1: store:", "write sqlite, or etcd://"),
@@ -359,6 +406,8 @@ def test_what_needs_a_restart(tmp_path: Path) -> None:
     other = dataclasses.replace(old, store="sqlite", listen="10.0.0.1:1", data_dir="/x")
     assert restart_needed(old, other) == ["listen", "data_dir", "store"]
     assert restart_needed(old, dataclasses.replace(old, store="sqlite")) == ["store"]
+    elsewhere = dataclasses.replace(old, install=InstallSettings())
+    assert restart_needed(old, elsewhere) == ["install"]
     shorter = dataclasses.replace(old, security=SecuritySettings())
     assert restart_needed(old, shorter) == ["security"]
 

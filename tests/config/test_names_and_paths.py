@@ -59,13 +59,13 @@ def test_name_of_host(host: str, name: str) -> None:
 
 def test_default_data_dirs() -> None:
     home = {"HOME": "/home/u"}
-    assert default_data_dir("agent", {}, root=True) == "/var/lib/piccolo/agent"
+    assert default_data_dir("agent", {}, root=True) == "/var/lib/piccolo"
     assert default_data_dir("master", home, root=True) == "/var/lib/piccolo/master"
-    assert default_data_dir("agent", home, root=False) == "/home/u/.local/share/piccolo/agent"
+    assert default_data_dir("agent", home, root=False) == "/home/u/.local/share/piccolo"
     xdg = home | {"XDG_DATA_HOME": "/data/"}
-    assert default_data_dir("agent", xdg, root=False) == "/data/piccolo/agent"
+    assert default_data_dir("agent", xdg, root=False) == "/data/piccolo"
     relative = home | {"XDG_DATA_HOME": "data"}
-    assert default_data_dir("agent", relative, root=False) == "/home/u/.local/share/piccolo/agent"
+    assert default_data_dir("agent", relative, root=False) == "/home/u/.local/share/piccolo"
     for nothing in ({}, {"HOME": ""}, {"HOME": "here"}):
         with pytest.raises(InvalidSpec, match="--data-dir"):
             default_data_dir("agent", nothing, root=False)

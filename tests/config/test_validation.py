@@ -12,7 +12,7 @@ from pydantic import AfterValidator, BaseModel, Field, field_validator
 from piccolo.config.agent import AgentFile
 from piccolo.config.document import Document, load_documents
 from piccolo.config.fields import Strict, raise_problems, reasoned
-from piccolo.config.master import MasterFile
+from piccolo.config.master_file import MasterFile
 from piccolo.config.validation import MAX_PROBLEMS, path_text, validate, validate_flags
 from piccolo.core.errors import InvalidSpec
 

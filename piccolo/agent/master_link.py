@@ -11,7 +11,7 @@ import logging
 import random
 import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -80,6 +80,8 @@ class MasterLink:
     ) -> None:
         self._masters = list(masters)
         self._membership = membership
+        # Told of each change: the address of the master, or none and why there is no session.
+        self.on_link: Callable[[str, str], None] = lambda master, trouble: None
         self._identity = identity
         self._machine = machine
         self._reporter = reporter
@@ -134,6 +136,8 @@ class MasterLink:
         """Once per new trouble: an agent may be without its master for weeks."""
         trouble = re.sub(r"\d+", "0", message)  # "wait 9 s", or a minute later, is nothing new
         known = self._leaving or trouble == self._last_error
+        if not known:
+            self.on_link("", message)
         level = logging.DEBUG if known else logging.WARNING
         log.log(level, "no session with the master: %s; trying again", message)
         self._last_error = trouble
@@ -266,6 +270,7 @@ class MasterLink:
         if cluster_id != self._identity.cluster_id:
             await asyncio.to_thread(self._identity.joined, cluster_id)
         log.info("session with the master is open")
+        self.on_link(str(self._masters[0]), "")  # the one that answered: see `_hold`
 
     async def say_goodbye(self) -> None:
         """The agent stops: tell the master, if there is one, and give it a moment to leave."""

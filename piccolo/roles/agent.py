@@ -13,6 +13,7 @@ import ctypes
 import gc
 import logging
 import sys
+from functools import partial
 from pathlib import Path
 
 from piccolo import __version__
@@ -30,6 +31,8 @@ from piccolo.config.settings import AgentSettings
 from piccolo.core.address import GRPC_PORT, parse_address
 from piccolo.core.errors import PiccoloError
 from piccolo.roles import handover, logs, loop
+from piccolo.roles.presence import Presence
+from piccolo.roles.service_manager import ServiceManager
 from piccolo.runtime.podman import Podman, find_socket
 
 log = logging.getLogger(__name__)
@@ -38,6 +41,7 @@ log = logging.getLogger(__name__)
 async def run(settings: AgentSettings) -> None:
     """Until SIGTERM or SIGINT, or until the master takes this node out of the cluster."""
     stop = loop.stop_signal()
+    manager = ServiceManager.take()
     identity = Identity.open(Path(settings.data_dir))
     socket = Path(settings.podman_socket) if settings.podman_socket else find_socket()
     runtime = Podman(socket) if socket is not None else None
@@ -63,6 +67,9 @@ async def run(settings: AgentSettings) -> None:
         Enrolment(pki, settings.token, settings.ca_pin),
         workloads,
     )
+    presence = Presence("agent", manager)
+    link.on_link = partial(_tell, presence, settings)
+    link.on_link("", "")
     log.info("PICCOLO agent %s: node %s, id %s", __version__, settings.name, identity.node_id)
     try:
         async with asyncio.TaskGroup() as tasks:
@@ -70,20 +77,34 @@ async def run(settings: AgentSettings) -> None:
                 tasks.create_task(reporter.run(), name="reporter"),
                 tasks.create_task(pulser.run(), name="pulser"),
                 tasks.create_task(workloads.run(), name="workloads"),
+                tasks.create_task(manager.keep_alive(), name="watchdog"),
             ]
+            await asyncio.sleep(0)  # they begin: what is on the disk is taken up
+            # Not when the master answers: a device comes up without it.
+            manager.ready()
             master = tasks.create_task(link.run(), name="master link")
             stopping = tasks.create_task(stop.wait(), name="stop signal")
             await asyncio.wait((master, stopping), return_when=asyncio.FIRST_COMPLETED)
             if stop.is_set():
                 log.info("stopping")
+                manager.stopping()
                 await link.say_goodbye()
             for task in (*background, master, stopping):
                 task.cancel()
     finally:
+        presence.close()
         pulser.close()
         if runtime is not None:
             await runtime.close()
         identity.close()
+
+
+def _tell(presence: Presence, settings: AgentSettings, master: str, trouble: str) -> None:
+    if master:
+        presence.tell(True, f"connected to {master} as {settings.name}")
+    else:
+        looking = f"looking for the master at {', '.join(settings.masters)}"
+        presence.tell(False, f"{looking}: {trouble}" if trouble else looking)
 
 
 def _give_back_memory() -> None:
@@ -102,7 +123,7 @@ def main() -> None:
         loop.run(run(settings))
     except* PiccoloError as group:
         for error in group.exceptions:
-            print(f"piccolo agent: {error}", file=sys.stderr)
+            print(logs.complaint(f"piccolo agent: {error}"), file=sys.stderr)
         sys.exit(1)
 
 

@@ -139,6 +139,24 @@ async def test_a_master_that_restarts_finds_all_as_it_was() -> None:
 
 
 @virtual_time(settle=SETTLE)
+async def test_others_are_told_how_the_link_fares() -> None:
+    disk, port = settle(Disk()), free_port()
+    told: list[tuple[str, str]] = []
+    async with agent(port) as a:
+        a.link.on_link = lambda master, trouble: told.append((master, trouble))
+        await asyncio.sleep(60)
+        [(nobody, refused)] = told  # of many attempts
+        assert nobody == ""
+        assert f"127.0.0.1:{port}" in refused
+        async with master(disk, port) as cluster:
+            await until(partial(connected, cluster), 8)
+            assert told[1:] == [(f"127.0.0.1:{port}", "")]
+        await asyncio.sleep(60)
+        assert told[-1] == ("", refused)
+        assert [master for master, _ in told[2:]] == [""] * len(told[2:])
+
+
+@virtual_time(settle=SETTLE)
 async def test_the_first_master_that_answers_is_taken_and_kept() -> None:
     nobody = free_port()
     async with master() as cluster, agent(nobody, cluster.pulse_port) as a:

@@ -14,7 +14,9 @@ from typing import Annotated, NoReturn
 import typer
 
 from piccolo import __version__
-from piccolo.cli import backup, exit_codes, nodes, restore
+from piccolo.cli import backup, config, exit_codes, nodes, restore
+from piccolo.cli.check import check
+from piccolo.cli.is_online import is_online
 from piccolo.cli.options import ContextOption, MasterOption, Output, OutputOption, TimeoutOption
 from piccolo.cli.roles import agent, master
 from piccolo.cli.security import audit, ca, secret, token
@@ -58,9 +60,12 @@ app.add_typer(audit.app, name="audit", cls=Verbs)
 app.add_typer(nodes.label_app, name="label", cls=Verbs)
 app.add_typer(nodes.remove_app, name="remove", cls=Verbs)
 app.add_typer(contexts.app, name="context", cls=Verbs)
+app.add_typer(config.app, name="config", cls=Verbs)
 app.add_typer(token.app, name="token", cls=Verbs)
 app.add_typer(ca.app, name="ca", cls=Verbs)
 app.command()(doctor.doctor)
+app.command()(check)
+app.command("is-online")(is_online)
 app.add_typer(secret.app, name="secret", cls=Verbs)
 app.add_typer(secret.store_app, name="store", cls=Verbs)
 app.command()(backup.backup)
@@ -140,7 +145,9 @@ def _run() -> int:
             return exit_codes.OK  # typer says 1; but whoever reads has seen enough
         return int(end.code or exit_codes.OK)
     except PiccoloError as error:
-        print(f"piccolo: {error}", file=sys.stderr)
+        from piccolo.roles.logs import complaint
+
+        print(complaint(f"piccolo: {error}"), file=sys.stderr)
         return exit_codes.of(error)
     except KeyboardInterrupt:
         return exit_codes.INTERRUPTED

@@ -14,6 +14,7 @@ from piccolo.master.action_controller import ActionController
 from piccolo.master.agent_events import AgentEvents
 from piccolo.master.clock import Clock
 from piccolo.master.event_log import EventLog
+from piccolo.master.installing import Installing
 from piccolo.master.monitoring_server import MonitoringServer
 from piccolo.master.node_manager import NodeManager
 from piccolo.master.pulse_server import PulseServer
@@ -55,6 +56,7 @@ class Cluster:
     desired: DesiredState
     restored: RestoredCluster
     agent_events: AgentEvents
+    installing: Installing
     started_at: datetime
     addresses: tuple[str, ...] = ()  # these three are known once it listens
     listens_everywhere: bool = False

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import os
 import signal
+import ssl
 import sys
 import uuid
 from collections.abc import AsyncIterator, Callable
@@ -18,7 +19,7 @@ from piccolo.config.master import restart_needed
 from piccolo.config.settings import MasterSettings
 from piccolo.core.address import GRPC_PORT, Address, parse_address
 from piccolo.core.errors import InvalidSpec, PiccoloError
-from piccolo.core.model import Authorities, Severity
+from piccolo.core.model import Authorities, NodeState, Severity
 from piccolo.core.security.audit import Head
 from piccolo.master import keys
 from piccolo.master.action_controller import ActionController
@@ -28,6 +29,7 @@ from piccolo.master.api_server.client_service import ClientService
 from piccolo.master.clock import Clock
 from piccolo.master.cluster import Cluster
 from piccolo.master.event_log import EventLog
+from piccolo.master.installing import Installing
 from piccolo.master.monitoring_server import MonitoringServer
 from piccolo.master.node_manager import NodeManager
 from piccolo.master.pulse_server import PulseServer
@@ -47,7 +49,9 @@ from piccolo.master.workloads.rebuild import PATIENCE, RestoredCluster
 from piccolo.master.workloads.workload_manager import WorkloadManager
 from piccolo.roles import logs, loop
 from piccolo.roles.engines import name_of
+from piccolo.roles.presence import Presence
 from piccolo.roles.restore import open_whole
+from piccolo.roles.service_manager import ServiceManager
 from piccolo.rpc.hosts import host_name, reachable
 from piccolo.rpc.server import GrpcServer
 from piccolo.security.keyring import KeyRing
@@ -58,6 +62,7 @@ from piccolo.store.sealed import SealedStore
 log = logging.getLogger(__name__)
 
 _FIRST = "start of the master"  # who made the token that it prints
+_LOOK_EVERY = 1.0  # s: how many nodes are Ready, for whoever asks on this machine
 METRICS_INTERVAL = 5.0  # s, the least between two samples of usage, unless an agent wants more
 
 Load = Callable[[], tuple[MasterSettings, list[str]]]
@@ -123,13 +128,32 @@ async def _load_state(state: StateManager, clock: Clock, rebuild: float) -> keys
 async def run(settings: MasterSettings, load: Load) -> None:
     """Until SIGTERM or SIGINT."""
     stop, hup = loop.stop_signal(), asyncio.Event()
+    manager = ServiceManager.take()
+    presence = Presence("master", manager)
     # Before it listens: whoever finds it there may send a signal that would end it otherwise.
     asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, hup.set)
     async with serving(settings) as cluster, asyncio.TaskGroup() as tasks:
-        reload = tasks.create_task(_reload_on_hup(cluster, settings, load, hup), name="reload")
+        background = [
+            tasks.create_task(_reload_on_hup(cluster, settings, load, hup, manager), name="reload"),
+            tasks.create_task(_tell_of_nodes(cluster.state, presence), name="presence"),
+            tasks.create_task(manager.keep_alive(), name="watchdog"),
+        ]
+        manager.ready()
         await stop.wait()
         log.info("stopping")
-        reload.cancel()
+        manager.stopping()
+        presence.close()
+        for task in background:
+            task.cancel()
+
+
+async def _tell_of_nodes(state: StateManager, presence: Presence) -> None:
+    """For ever, what has changed."""
+    while True:
+        nodes = state.nodes()
+        ready = sum(state.status(n.id).state is NodeState.READY for n in nodes)
+        presence.tell(True, f"{ready} of {len(nodes)} nodes Ready")
+        await asyncio.sleep(_LOOK_EVERY)
 
 
 @asynccontextmanager
@@ -151,13 +175,19 @@ async def serving(settings: MasterSettings) -> AsyncIterator[Cluster]:
         listen = parse_address(settings.listen, GRPC_PORT, lowest_port=0)
         try:
             cluster.pulse_port = await server.start(listen.host, listen.port)
+            cluster.installing.grpc_port = cluster.pulse_port
             await cluster.pulses.start(listen.host, cluster.pulse_port)
             cluster.addresses = tuple(
                 str(Address(host, cluster.pulse_port)) for host in reachable(listen.host)
             )
             cluster.listens_everywhere = listen.host in ("0.0.0.0", "::")
             upkeep = Upkeep(cluster, Path(settings.data_dir) / "admin.yaml")
-            upkeep.on_tls = lambda tls: setattr(server, "tls", tls)
+
+            def renewed(tls: ssl.SSLContext) -> None:
+                server.tls = tls
+                cluster.installing.renewed()
+
+            upkeep.on_tls = renewed
             cluster.audit.record("master", "", "MasterStarted", __version__, allowed=True)
             await upkeep.once()
             _greet(cluster, settings)
@@ -175,6 +205,7 @@ async def serving(settings: MasterSettings) -> AsyncIterator[Cluster]:
                     tasks.create_task(cluster.agent_events.run(), name="events of agents"),
                     tasks.create_task(upkeep.run(), name="upkeep"),
                     tasks.create_task(cluster.audit.run(), name="audit trail"),
+                    tasks.create_task(cluster.installing.begin(), name="bundles"),
                 ]
                 try:
                     yield cluster
@@ -186,6 +217,7 @@ async def serving(settings: MasterSettings) -> AsyncIterator[Cluster]:
             cluster.monitoring.keep_heartbeats()
         finally:
             cluster.pulses.close()
+            await cluster.installing.close()
             await server.close()
             await cluster.audit.close()
     finally:
@@ -230,6 +262,7 @@ async def _assemble(settings: MasterSettings, mirror: MirroredStore, store_name:
         when = f"{record.restored.at:%Y-%m-%d %H:%M} UTC"
         text = f"at {when}, from {record.restored.source}"
         audit.record("master", "", "Restored", allowed=True, reason=text)
+    access = AccessControl(record.cluster_id, certificates, audit, events, clock)
     return Cluster(
         id=record.cluster_id,
         name=settings.cluster_name,
@@ -246,12 +279,13 @@ async def _assemble(settings: MasterSettings, mirror: MirroredStore, store_name:
         certificates=certificates,
         tokens=Tokens(state, clock),
         audit=audit,
-        access=AccessControl(record.cluster_id, certificates, audit, events, clock),
+        access=access,
         workloads=WorkloadManager(state, clock),
         actions=ActionController(state, events, specs, clock, restored, holdings),
         desired=DesiredState(state, events, specs, clock, restored, holdings),
         restored=restored,
         agent_events=AgentEvents(state, events, clock),
+        installing=Installing(settings.install, certificates, access),
         started_at=clock.utc(),
     )
 
@@ -285,8 +319,8 @@ def _greet(cluster: Cluster, settings: MasterSettings) -> None:
 
 
 async def _invite(cluster: Cluster) -> None:
-    """The first join token, with the command to use it. Never in a log: see `_is_journal`."""
-    if _is_journal(sys.stdout.fileno()):
+    """The first join token, with the command to use it. Never in a log."""
+    if logs.is_journal(sys.stdout.fileno()):
         return  # `piccolo token create` makes one when it is wanted
     for old in cluster.tokens.all():
         if old.created_by == _FIRST and old.revoked_at is None:
@@ -297,40 +331,44 @@ async def _invite(cluster: Cluster) -> None:
     print(f"    piccolo agent --master {cluster.addresses[0]} --token {token.text}\n", flush=True)
 
 
-def _is_journal(descriptor: int) -> bool:
-    """Whether what is written there is kept in the journal (systemd.exec(5): JOURNAL_STREAM)."""
-    found = os.fstat(descriptor)
-    return os.environ.get("JOURNAL_STREAM") == f"{found.st_dev}:{found.st_ino}"
-
-
 async def _reload_on_hup(
-    cluster: Cluster, running: MasterSettings, load: Load, hup: asyncio.Event
+    cluster: Cluster,
+    running: MasterSettings,
+    load: Load,
+    hup: asyncio.Event,
+    manager: ServiceManager,
 ) -> None:
     """SIGHUP: take over what can be changed, and say what needs a restart."""
     while True:
         await hup.wait()
         hup.clear()
-        try:
-            fresh, _ = await asyncio.to_thread(load)
-        except PiccoloError as error:
-            log.error("the configuration was not reread, the old one holds: %s", error)
-            continue
-        try:
-            await cluster.nodes.configure(fresh.discovery, fresh.nodes)
-        except PiccoloError as error:
-            log.error("node.yaml could not be taken over in full; send SIGHUP again: %s", error)
-        cluster.name = fresh.cluster_name
-        cluster.events.retention = fresh.retention
-        cluster.audit.configure(fresh.audit)
-        cluster.monitoring.configure(
-            fresh.thresholds,
-            fresh.heartbeat_interval,
-            fresh.heartbeat_misses,
-            fresh.reconnect_grace,
-        )
-        logs.configure(fresh.log_level, fresh.log_format)
-        cluster.push_config()
-        waiting = restart_needed(running, fresh)
-        log.info("the configuration was reread")
-        if waiting:
-            log.warning("restart the master for what changed in: %s", ", ".join(waiting))
+        manager.reloading()
+        await _reload(cluster, running, load)
+        manager.ready()
+
+
+async def _reload(cluster: Cluster, running: MasterSettings, load: Load) -> None:
+    try:
+        fresh, _ = await asyncio.to_thread(load)
+    except PiccoloError as error:
+        log.error("the configuration was not reread, the old one holds: %s", error)
+        return
+    try:
+        await cluster.nodes.configure(fresh.discovery, fresh.nodes)
+    except PiccoloError as error:
+        log.error("node.yaml could not be taken over in full; send SIGHUP again: %s", error)
+    cluster.name = fresh.cluster_name
+    cluster.events.retention = fresh.retention
+    cluster.audit.configure(fresh.audit)
+    cluster.monitoring.configure(
+        fresh.thresholds,
+        fresh.heartbeat_interval,
+        fresh.heartbeat_misses,
+        fresh.reconnect_grace,
+    )
+    logs.configure(fresh.log_level, fresh.log_format)
+    cluster.push_config()
+    waiting = restart_needed(running, fresh)
+    log.info("the configuration was reread")
+    if waiting:
+        log.warning("restart the master for what changed in: %s", ", ".join(waiting))

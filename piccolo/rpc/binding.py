@@ -33,13 +33,13 @@ async def bind(host: str, port: int, backlog: int) -> list[socket.socket]:
     return sockets
 
 
-def explain(error: OSError, host: str, port: int) -> str:
-    """Why `bind` failed, and what to do."""
+def explain(error: OSError, host: str, port: int, setting: str = "--listen") -> str:
+    """Why `bind` failed, and what to do; `setting` says where it is told."""
     if isinstance(error, socket.gaierror):
         reason, taken = error.strerror or str(error), False
     else:
         reason, taken = os.strerror(error.errno or 0), error.errno == errno.EADDRINUSE
     return (
         f"cannot listen on {host}:{port}: {reason.lower()};"
-        f"{' is another master running?' if taken else ''} choose another address with --listen"
+        f"{' is another master running?' if taken else ''} choose another address with {setting}"
     )

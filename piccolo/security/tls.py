@@ -13,9 +13,9 @@ import ssl
 from piccolo.core.errors import InvalidSpec
 
 
-def _modern(context: ssl.SSLContext) -> ssl.SSLContext:
+def _modern(context: ssl.SSLContext, protocol: str = "h2") -> ssl.SSLContext:
     context.minimum_version = ssl.TLSVersion.TLSv1_3
-    context.set_alpn_protocols(["h2"])
+    context.set_alpn_protocols([protocol])
     return context
 
 
@@ -25,6 +25,14 @@ def server_context(ca_pem: str, chain_pem: str, key_pem: str) -> ssl.SSLContext:
     context.verify_mode = ssl.CERT_OPTIONAL
     context.num_tickets = 0  # a resumed session would not look at the certificate again
     _trust(context, ca_pem)
+    _identify(context, chain_pem, key_pem)
+    return context
+
+
+def web_context(chain_pem: str, key_pem: str) -> ssl.SSLContext:
+    """Of the master, for HTTP/1.1 and whoever asks: nobody is asked for a certificate."""
+    context = _modern(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), "http/1.1")
+    context.num_tickets = 0
     _identify(context, chain_pem, key_pem)
     return context
 

@@ -87,7 +87,7 @@ def context(tmp_path: Path) -> str:
         ("exec", "podman exec"),
         ("delete Node", "piccolo remove node"),
         ("Rollout", "piccolo rollback workload"),
-        ("config", "piccolo context"),
+        ("config use-context", "piccolo context use"),
         ("get Secrets", "piccolo secret list"),
         ("secret get", "values are never shown again"),
     ],

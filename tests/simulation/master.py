@@ -213,5 +213,6 @@ async def _assemble(state: StateManager, clock: Clock, epoch: int) -> Cluster:
         desired=DesiredState(state, events, specs, clock, restored, holdings),
         restored=restored,
         agent_events=AgentEvents(state, events, clock),
+        installing=known,
         started_at=clock.utc(),
     )

@@ -38,6 +38,12 @@ def create(
     type: Annotated[
         str, typer.Option("--type", help="Only nodes of this type: embedded or cloud.")
     ] = "",
+    install: Annotated[
+        bool,
+        typer.Option(
+            "--install", help="For a machine without PICCOLO: it gets it from the master."
+        ),
+    ] = False,
     output: OutputOption = Output.TABLE,
     context: ContextOption = "",
     master: MasterOption = None,
@@ -48,46 +54,26 @@ def create(
     The token is shown this once: the master keeps a hash of it only.
     """
     from piccolo.cli import client
-    from piccolo.cli.output import age, dump, say
+    from piccolo.cli.output import dump
     from piccolo.cli.seconds import whole_seconds
-    from piccolo.cli.security import security_rows
+    from piccolo.cli.security import token_commands
     from piccolo.rpc import wire
 
     request = wire.CreateTokenRequest(
-        ttl_seconds=whole_seconds("--ttl", ttl, _LONGEST), uses=uses, node=node, type=_type(type)
+        ttl_seconds=whole_seconds("--ttl", ttl, _LONGEST),
+        uses=uses,
+        node=node,
+        type=_type(type),
+        install=install,
     )
     reply = client.call(master, timeout, lambda stub: stub.create_token(request), context=context)
     assert reply.token is not None
-    found, command = security_rows.token_dict(reply.token), join_command(reply)
     if output in (Output.JSON, Output.YAML):
-        more = {"token": reply.text, "command": command, "masters": list(reply.master_addresses)}
-        dump(found | more, output)
+        dump(token_commands.as_dict(reply), output)
     elif output is Output.NAME:
         print(reply.token.id)
     else:
-        where = f"on {node}" if node else "on the machine of the new node"
-        times = "once" if uses == 1 else f"{uses} times"
-        say(
-            f"run this {where}; token {reply.token.id} can be used {times},"
-            f" for {age(reply.token.created_at, reply.token.expires_at)}"
-        )
-        print(command)
-        if others := reply.master_addresses[1:]:
-            say(f"this master has other addresses too: {', '.join(others)}")
-
-
-def join_command(reply: wire.CreateTokenResponse) -> str:
-    """What to type on the machine of a new node."""
-    import shlex
-
-    assert reply.token is not None
-    where = reply.master_addresses[0] if reply.master_addresses else "HOST"
-    words = ["piccolo", "agent", "--master", where, "--token", reply.text]
-    if reply.token.node:
-        words += ["--name", reply.token.node]
-    if reply.token.type:
-        words += ["--type", (reply.token.type.name or "").lower()]
-    return shlex.join(words)
+        token_commands.show(reply, install=install)
 
 
 def _type(text: str) -> wire.NodeType:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from piccolo.core.errors import Conflict, InvalidSpec
+from piccolo.core.errors import Conflict, InvalidSpec, PiccoloError
 from piccolo.core.model import Certificate, Token, TokenUse
 from piccolo.core.security.access import CLIENT_NAME, Principal, Role
 from piccolo.master.api_server.diagnosis import diagnose
@@ -27,6 +27,7 @@ class SecurityCalls:
     # ---- tokens ----
 
     async def create_token(self, message: wire.CreateTokenRequest) -> wire.CreateTokenResponse:
+        install = await self._installation(needed=message.install)
         token, text = await self._c.tokens.create(
             self._c.certificates.trust.current.fingerprint,
             ttl=timedelta(seconds=message.ttl_seconds) if message.ttl_seconds else DEFAULT_TTL,
@@ -39,8 +40,19 @@ class SecurityCalls:
         )
         concerns(f"token {token.id}" + (f" for node {token.node}" if token.node else ""))
         return wire.CreateTokenResponse(
-            token=self._token(token), text=text.text, master_addresses=list(self._c.addresses)
+            token=self._token(token),
+            text=text.text,
+            master_addresses=list(self._c.addresses),
+            install=install,
         )
+
+    async def _installation(self, *, needed: bool) -> wire.Installation | None:
+        try:
+            return await self._c.installing.offer()
+        except PiccoloError:
+            if needed:
+                raise
+            return None
 
     def _token(self, token: Token) -> wire.Token:
         return _to_wire(token, self._c.tokens.uses(token), self._c.certificates.trust.fingerprints)

@@ -28,7 +28,7 @@ from piccolo.security import authority as ca
 from piccolo.security.authority import Authority, Request
 from piccolo.security.files import private_dir, read_private, write_private
 from piccolo.security.request import make_key, make_request
-from piccolo.security.tls import server_context
+from piccolo.security.tls import server_context, web_context
 
 # A clock that says less was never set: what it dates would be wrong for years.
 EARLIEST = datetime(2026, 1, 1, tzinfo=UTC)
@@ -201,8 +201,6 @@ class Trust:
         return True
 
     def _holds(self, now: datetime) -> bool:
-        made, until = self.master.not_valid_before_utc, self.master.not_valid_after_utc
-        due = made + (until - made - ca.BACKDATED) * 2 / 3 + ca.BACKDATED
         issued = self._read("master.key")
         try:
             server_context(self.bundle, ca.to_pem(self.master), issued)
@@ -212,7 +210,14 @@ class Trust:
             return False
         if now < self.current.certificate.not_valid_before_utc:
             return True  # by a clock that is wrong; what is made now would hold for nobody
-        return made <= now < due and set(self._hosts) <= _hosts_of(self.master)
+        made = self.master.not_valid_before_utc
+        return made <= now < self.master_due and set(self._hosts) <= _hosts_of(self.master)
+
+    @property
+    def master_due(self) -> datetime:
+        """When the master gets its next certificate, and with it another key."""
+        made, until = self.master.not_valid_before_utc, self.master.not_valid_after_utc
+        return made + (until - made - ca.BACKDATED) * 2 / 3 + ca.BACKDATED
 
     def _issue_master(self, now: datetime) -> None:
         key = make_key()
@@ -226,9 +231,16 @@ class Trust:
     def tls(self) -> ssl.SSLContext:
         """For new connections; made anew when something changed."""
         if self._tls is None:
-            chain = ca.to_pem(self.master) + self._cross
-            self._tls = server_context(self.bundle, chain, self._read("master.key"))
+            self._tls = server_context(self.bundle, self._chain, self._read("master.key"))
         return self._tls
+
+    def web_tls(self) -> ssl.SSLContext:
+        """The same, for connections that are no calls."""
+        return web_context(self._chain, self._read("master.key"))
+
+    @property
+    def _chain(self) -> str:
+        return ca.to_pem(self.master) + self._cross
 
 
 def _hosts_of(certificate: x509.Certificate) -> set[str]:

@@ -92,6 +92,65 @@ def test_what_a_token_is_limited_to(master: ScriptedMaster, tmp_path: Path) -> N
     )
 
 
+def installable(request: wire.CreateTokenRequest) -> wire.CreateTokenResponse:
+    reply = created(request)
+    reply.install = wire.Installation(
+        version="1.2.3",
+        machines=["amd64", "arm"],
+        urls=["https://10.0.0.1:50052/install.sh", "https://[2001:db8::1]:50052/install.sh"],
+        key_pin="sha256//" + "A" * 43 + "=",
+        key_until=now() + timedelta(days=2),
+    )
+    return reply
+
+
+LINE = (
+    f"curl -fsSk --pinnedpubkey sha256//{'A' * 43}= https://10.0.0.1:50052/install.sh"
+    f" | sh -s -- --token {TEXT}"
+)
+
+
+def test_the_line_for_a_bare_machine(master: ScriptedMaster, tmp_path: Path) -> None:
+    master.answers["create_token"] = installable
+    out, err = run(tmp_path, "token", "create", "--install")
+    assert out == f"{LINE}\n"
+    assert "as root" in err
+    assert "https://[2001:db8::1]:50052/install.sh" in err
+    assert "another key" not in err
+    [request] = master.requests("create_token")
+    assert request.install
+    out, err = run(tmp_path, "token", "create", "--install", "--ttl", "7d", "--node", "n1")
+    assert out == f"{LINE} --name n1\n"
+    assert "the master gets another key" in err
+    found = json.loads(run(tmp_path, "token", "create", "-o", "json")[0])["install"]
+    assert found["command"] == LINE
+    assert found["keyPin"] == f"sha256//{'A' * 43}="
+    assert found["keyUntil"].endswith("Z")
+    assert (found["version"], found["machines"]) == ("1.2.3", ["amd64", "arm"])
+    assert len(found["urls"]) == 2
+
+
+def test_that_there_is_a_bundle_is_said(master: ScriptedMaster, tmp_path: Path) -> None:
+    master.answers["create_token"] = installable
+    out, err = run(tmp_path, "token", "create")
+    assert out.startswith("piccolo agent ")
+    assert "for a machine without PICCOLO: piccolo token create --install" in err
+    assert not master.requests("create_token")[0].install
+    master.answers["create_token"] = created
+    assert "--install" not in run(tmp_path, "token", "create")[1]
+
+
+def test_a_master_without_a_bundle_or_older_than_this(
+    master: ScriptedMaster, tmp_path: Path
+) -> None:
+    master.answers["create_token"] = refuse(NotFound("no bundle: ./dev build"))
+    assert "./dev build" in run(tmp_path, "token", "create", "--install", code=3)[1]
+    master.answers["create_token"] = created
+    out, err = run(tmp_path, "token", "create", "--install", code=4)
+    assert out == ""
+    assert f"piccolo token revoke {ID}" in err
+
+
 @pytest.mark.parametrize(
     ("args", "reason"),
     [

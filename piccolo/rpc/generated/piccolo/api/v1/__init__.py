@@ -58,6 +58,7 @@ __all__ = (
     "GetWorkloadResponse",
     "GetWorkloadsRequest",
     "GetWorkloadsResponse",
+    "Installation",
     "IssueCertificateRequest",
     "IssueCertificateResponse",
     "LabelNodeRequest",
@@ -495,6 +496,11 @@ class CreateTokenRequest(betterproto2.Message):
         4, betterproto2.TYPE_ENUM, default_factory=lambda: __v1__.NodeType(0)
     )
 
+    install: "bool" = betterproto2.field(5, betterproto2.TYPE_BOOL)
+    """
+    none is made where the program cannot be installed from the master
+    """
+
 
 default_message_pool.register_message("piccolo.api.v1", "CreateTokenRequest", CreateTokenRequest)
 
@@ -509,6 +515,11 @@ class CreateTokenResponse(betterproto2.Message):
     """
 
     master_addresses: "list[str]" = betterproto2.field(3, betterproto2.TYPE_STRING, repeated=True)
+
+    install: "Installation | None" = betterproto2.field(4, betterproto2.TYPE_MESSAGE, optional=True)
+    """
+    missing: the master has no bundle
+    """
 
 
 default_message_pool.register_message("piccolo.api.v1", "CreateTokenResponse", CreateTokenResponse)
@@ -1029,6 +1040,40 @@ class GetWorkloadsResponse(betterproto2.Message):
 default_message_pool.register_message(
     "piccolo.api.v1", "GetWorkloadsResponse", GetWorkloadsResponse
 )
+
+
+@dataclass(eq=False, repr=False)
+class Installation(betterproto2.Message):
+    """
+    How a bare machine gets the program from the master.
+    """
+
+    version: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+
+    machines: "list[str]" = betterproto2.field(2, betterproto2.TYPE_STRING, repeated=True)
+    """
+    amd64, arm64, arm: for which there are bundles
+    """
+
+    urls: "list[str]" = betterproto2.field(3, betterproto2.TYPE_STRING, repeated=True)
+    """
+    of the script, best first
+    """
+
+    key_pin: "str" = betterproto2.field(4, betterproto2.TYPE_STRING)
+    """
+    "sha256//…": of the master's key, as curl's --pinnedpubkey takes it
+    """
+
+    key_until: "datetime.datetime | None" = betterproto2.field(
+        5, betterproto2.TYPE_MESSAGE, unwrap=lambda: ___google__protobuf__.Timestamp, optional=True
+    )
+    """
+    then the master has another key
+    """
+
+
+default_message_pool.register_message("piccolo.api.v1", "Installation", Installation)
 
 
 @dataclass(eq=False, repr=False)

@@ -28,8 +28,8 @@ from piccolo.cli.role_options import (
     labels_of,
 )
 from piccolo.cli.verbs import Verbs
-from piccolo.config.template import FILES, Role
 from piccolo.core.errors import InvalidSpec
+from piccolo.core.roles import FILES, Role
 
 if TYPE_CHECKING:
     from piccolo.config.checking import Checked, Remark

@@ -16,10 +16,10 @@ from piccolo.config.agent import AgentFile, NodeAgentSection, less_than_it_seems
 from piccolo.config.document import Document
 from piccolo.config.document import Path as KeyPath
 from piccolo.config.master_file import MasterFile
-from piccolo.config.template import Role
 from piccolo.config.validation import find_problems, path_text, said
 from piccolo.config.yaml_file import load_one, read_text, source_name
 from piccolo.core.errors import InvalidSpec
+from piccolo.core.roles import Role
 
 _MODELS: dict[Role, type[BaseModel]] = {Role.MASTER: MasterFile, Role.AGENT: AgentFile}
 _PLACE = re.compile(r":([0-9]+):([0-9]+): ")

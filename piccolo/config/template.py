@@ -2,18 +2,9 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from pathlib import Path
 
-
-class Role(StrEnum):
-    """Whose configuration it is."""
-
-    MASTER = "master"
-    AGENT = "agent"
-
-
-FILES = {Role.MASTER: "node.yaml", Role.AGENT: "nodeagent.yaml"}
+from piccolo.core.roles import FILES, Role
 
 
 def template(role: Role) -> str:

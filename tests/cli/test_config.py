@@ -11,7 +11,8 @@ import yaml
 
 from piccolo.cli import config
 from piccolo.cli.options import Output
-from piccolo.config.template import Role, template
+from piccolo.config.template import template
+from piccolo.core.roles import Role
 from tests.cli.scripted import piccolo
 from tests.config.test_agent import LEGACY, TOKEN
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from piccolo.config.checking import Remark, check, check_text
-from piccolo.config.template import Role
+from piccolo.core.roles import Role
 from tests.config.test_agent import LEGACY
 from tests.config.test_master import EVERYTHING
 

@@ -16,7 +16,8 @@ from piccolo.config.master import resolve_master
 from piccolo.config.master_file import MasterFile
 from piccolo.config.origins import Resolved
 from piccolo.config.settings import AgentSettings, MasterSettings
-from piccolo.config.template import Role, template
+from piccolo.config.template import template
+from piccolo.core.roles import Role
 from tests.config.test_docs import keys
 
 _KEY = re.compile(r"( *)(#?)(- )?([a-z_]+):")

@@ -15,7 +15,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).resolve().parent.parent
-LOCKS = ["requirements.lock", "requirements-dev.lock"]
+LOCKS = ["requirements.lock", "requirements-dev.lock", "requirements-build.lock"]
 
 
 @pytest.fixture(scope="module")
@@ -32,8 +32,9 @@ def locked(name: str) -> dict[str, str]:
 @pytest.mark.parametrize("name", LOCKS)
 def test_a_lock_holds_every_direct_dependency(name: str, pyproject: dict[str, Any]) -> None:
     wanted = list(pyproject["project"]["dependencies"])
-    if name == "requirements-dev.lock":
-        wanted += pyproject["dependency-groups"]["dev"] + pyproject["build-system"]["requires"]
+    if name != "requirements.lock":
+        group = name.removeprefix("requirements-").removesuffix(".lock")
+        wanted += pyproject["dependency-groups"][group] + pyproject["build-system"]["requires"]
     pins = locked(name)
     for requirement in map(Requirement, wanted):
         version = pins.get(canonicalize_name(requirement.name), "0")
@@ -41,9 +42,10 @@ def test_a_lock_holds_every_direct_dependency(name: str, pyproject: dict[str, An
 
 
 def test_what_is_shipped_is_what_is_tested() -> None:
-    shipped, tested = (locked(name) for name in LOCKS)
+    shipped, tested, frozen = (locked(name) for name in LOCKS)
     assert shipped
     assert shipped.items() <= tested.items()
+    assert shipped.items() <= frozen.items()
 
 
 @pytest.mark.parametrize("name", LOCKS)
@@ -82,7 +84,9 @@ def test_the_wheel_holds_the_package_and_nothing_else(tmp_path: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         names = archive.namelist()
         (entry_points,) = (n for n in names if n.endswith(".dist-info/entry_points.txt"))
-        assert "piccolo = piccolo.cli.main:main" in archive.read(entry_points).decode()
+        commands = archive.read(entry_points).decode()
+        assert "piccolo = piccolo.cli.main:main" in commands
+        assert "nodeagent = piccolo.cli.program:main" in commands
     assert {name.split("/")[0].split("-")[0] for name in names} == {"piccolo", "piccolo_cluster"}
     assert {"piccolo/py.typed", "piccolo/rpc/generated/piccolo/v1/__init__.py"} <= set(names)
     assert wheel.name.endswith("-py3-none-any.whl")

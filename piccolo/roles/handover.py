@@ -21,6 +21,8 @@ def become(settings: AgentSettings) -> None:
     # One heap arena: the agent has one thread that allocates (mallopt(3)).
     environ = {"MALLOC_ARENA_MAX": "1", **os.environ}
     environ.pop("PICCOLO_TOKEN", None)  # it has been read; /proc/PID/environ need not show it
+    if brought := getattr(sys, "_MEIPASS", None):  # the executable of packaging/piccolo.spec
+        environ["LD_LIBRARY_PATH"] = brought
     os.execve(
         sys.executable,
         [sys.executable, "-P", "-m", "piccolo.roles.agent", str(handover)],

@@ -13,6 +13,7 @@ HERE=$(dirname -- "$(readlink -f -- "${BASH_SOURCE[0]}")")
 UNIT=nodeagent.service
 MASTER_UNIT=piccolo-master.service
 JOIN_PATIENCE=60   # s
+LOOK_EVERY=4       # s, less than the unit rests between two starts
 
 MASTER=''
 ROLE=''      # not given: what the settings say, else sub
@@ -153,9 +154,17 @@ try_master() { # PORT
 }
 
 wait_until_joined() {
-    local code=0
+    local code=7 left why
     if [[ $SYSTEMD != running ]] || $DRY_RUN; then return 0; fi
-    is_online --wait --timeout "${JOIN_PATIENCE}s" >"$SCRATCH/output" 2>&1 || code=$?
+    why="this node was not online after $JOIN_PATIENCE s"
+    for ((left = JOIN_PATIENCE; code == 7 && left > 0; left -= LOOK_EVERY)); do
+        code=0
+        is_online --wait --timeout "${LOOK_EVERY}s" >"$SCRATCH/output" 2>&1 || code=$?
+        if ((code)) && has_given_up "$UNIT"; then
+            why='the agent was not let in, or cannot run here'
+            break
+        fi
+    done
     if ((code == 0)); then
         say joined "this node is online"
         JOINED=true
@@ -164,9 +173,9 @@ wait_until_joined() {
     sed 's/^/    /' "$SCRATCH/output" >&2
     show_journal "$UNIT"
     if $FORCE; then
-        warn "this node was not online after $JOIN_PATIENCE s; the agent goes on trying (--force)"
+        warn "$why; the agent goes on trying (--force)"
     else
-        fail "this node was not online after $JOIN_PATIENCE s" \
+        fail "$why" \
             'Is the token good for this node, and not used up? Can the master be reached?' \
             'Does node.yaml let it in, or does it wait on the master for: piccolo approve NODE?' \
             'To leave it installed and trying, run this with --force.'

@@ -82,6 +82,11 @@ with_patience() {
     fi
 }
 
+# An agent that only cannot reach its master goes on trying; one that ends was refused, or is broken.
+has_given_up() { # UNIT
+    [[ $(systemctl show --property=Result --value "$1") == exit-code ]]
+}
+
 show_journal() { # UNIT
     if command -v journalctl >/dev/null; then
         printf 'The last lines of journalctl -u %s:\n' "$1" >&2

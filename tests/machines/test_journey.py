@@ -226,6 +226,19 @@ def test_uninstalling_the_node_leaves_only_what_it_says(
     assert _left(cluster.node, before) == set()
 
 
+def test_a_wrong_token_is_told_soon_and_leaves_nothing(
+    cluster: Pair, before: dict[str, dict[str, str]]
+) -> None:
+    line = re.sub(r"(piccolo1\.\w+\.)....", r"\1AAAA", cluster.join)
+    begun = time.monotonic()
+    said = cluster.node.shell(f"({line}) 2>&1; echo exit code $?", timeout=90)
+    assert time.monotonic() - begun < 40
+    assert "the join token is not valid" in said  # the agent's own words, from the journal
+    assert "error: the agent was not let in" in said
+    assert said.rstrip().endswith("exit code 1")
+    assert _left(cluster.node, before) == set()
+
+
 def test_uninstalling_the_master_leaves_nothing(
     cluster: Pair, before: dict[str, dict[str, str]]
 ) -> None:

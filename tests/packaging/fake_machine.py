@@ -68,6 +68,7 @@ case $verb in
     enable) : >"$units/$unit.enabled" ;;
     disable) rm -f "$units/$unit.enabled" ;;
     stop) rm -f "$units/$unit.active" ;;
+    show) echo "${FAKE_RESULT:-success}" ;;
     start | restart)
         version=$(readlink "$PICCOLO_ROOT/opt/piccolo/current")
         rm -f "$units/$unit.active"

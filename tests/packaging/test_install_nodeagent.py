@@ -406,16 +406,32 @@ def test_the_master_of_the_same_machine_gets_the_program_too(
 # ---- joining ----
 
 
+WAIT = "piccolo is-online --wait --timeout 4s"
+
+
 @slow
-def test_a_wrong_token(machine: FakeMachine, bundle: Path) -> None:
+def test_an_agent_that_cannot_reach_its_master_gets_a_minute(
+    machine: FakeMachine, bundle: Path
+) -> None:
     (machine.fake / "online").write_text("7")
     before = machine.everything()
     ended = install(machine, bundle, "--token", TOKEN)
     assert ended.code == 1
     assert "this node was not online after 60 s" in ended.said
+    assert machine.everything() == before
+    assert machine.calls("piccolo").count(WAIT) == 15
+
+
+@slow
+def test_a_wrong_token(machine: FakeMachine, bundle: Path) -> None:
+    (machine.fake / "online").write_text("7")
+    before = machine.everything()
+    ended = install(machine, bundle, "--token", TOKEN, FAKE_RESULT="exit-code")
+    assert ended.code == 1
+    assert "the agent was not let in, or cannot run here" in ended.said
     assert "Is the token good for this node" in ended.said
     assert machine.everything() == before
-    assert "piccolo is-online --wait --timeout 60s" in machine.calls("piccolo")
+    assert machine.calls("piccolo").count(WAIT) == 1
 
 
 @slow

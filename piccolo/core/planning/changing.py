@@ -49,15 +49,26 @@ class Earlier:
     def still(
         self, name: str, needs: Needs, status: InstanceStatus | None, generation: int | None = None
     ) -> Needs:
-        """What the containers have that there are, and a copy of this generation may have, beyond
-        `needs`."""
+        """What the containers have that there are, or may be by now, beyond `needs`. `generation`:
+        the one that it is to have."""
         found = NOTHING
-        if generation is not None:
-            found = self._needs_of(name, generation).beyond(needs)
+        for one in self._may_have(name, status, generation):
+            found += self._needs_of(name, one).beyond(needs + found)
+        return found
+
+    def _may_have(
+        self, name: str, status: InstanceStatus | None, generation: int | None
+    ) -> Iterable[int]:
+        """Generations. A status is older than what its agent does: the one that it tells of may
+        have got its first containers since, and so may each that was told after it."""
         made_of = self._made_of(name, status) if status is not None else None
         if made_of is not None:
-            found += self._needs_of(name, made_of).beyond(needs + found)
-        return found
+            yield made_of
+        heard = status.generation if status is not None else None
+        told = [number for number in (heard, generation) if number is not None]
+        for past in self._history.get(name, ()) if told else ():
+            if min(told) <= past.generation <= max(told) and past.generation != made_of:
+                yield past.generation
 
     def _made_of(self, name: str, status: InstanceStatus) -> int | None:
         """The generation that the containers were made from, if it is one of these."""
@@ -101,8 +112,7 @@ class Earlier:
             not outdated and (status is None or (told and is_well(status)))
         ):
             return None
-        generation = a.generation if outdated else None
-        still = self.still(name, needs, status, generation)
+        still = self.still(name, needs, status, a.generation)
         if still == NOTHING:
             return None
         # By its generation alone: the containers of before may be of fewer restarts.

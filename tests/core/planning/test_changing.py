@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -129,6 +130,46 @@ def test_a_port_is_not_given_away_before_it_is_free() -> None:
     assert not found.unplaced, "it will be there soon"
     c.status("old", generation=2, phase=Phase.STOPPING, ready=False)
     assert not c.act().steps
+    assert c.settle() == [["start new.0 a"]]
+
+
+def starting(c: Cluster) -> None:
+    """All agents have taken it up, and had made no containers yet when they said so."""
+    c.settle()
+    for place, status in c.seen.items():
+        c.seen[place] = replace(status, phase=Phase.STARTING, ready=False, hash="")
+
+
+def test_nor_before_what_begins_just_now_has_it() -> None:
+    """Its containers may run when the agent hears of the change, and stay: what comes then waits
+    for a dependency, or what it began with is asked for again."""
+    c = cluster("a")
+    c.declare(workload("old", port=80))
+    starting(c)
+    c.declare(workload("old"), workload("new", port=80))
+    found = c.act()
+    assert [c.text(s) for s in found.steps] == ["replace old.0 a"]
+    assert not found.unplaced, "it will be there soon"
+    c.status("old", generation=2)
+    assert done(c) == ["start new.0 a"]
+
+
+def test_nor_what_it_was_told_in_between() -> None:
+    c = running("a", old=80)
+    for port in (81, 82):
+        c.declare(workload("old", port=port))
+        assert done(c) == ["replace old.0 a"]
+    c.declare(workload("new", port=81))
+    assert not c.act().steps, "old may have got it since it was seen"
+    assert c.settle() == [["start new.0 a"]]
+
+
+def test_what_is_removed_keeps_the_port_that_it_may_have() -> None:
+    c = cluster("a")
+    c.declare(workload("old", port=80))
+    starting(c)
+    c.declare(workload("old", replicas=0), workload("new", port=80))
+    assert done(c) == ["stop old.0 a"]
     assert c.settle() == [["start new.0 a"]]
 
 

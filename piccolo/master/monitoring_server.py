@@ -213,11 +213,7 @@ class MonitoringServer:
         while True:
             now = self._clock.monotonic()
             for node_id in self._due.due(now):
-                link = self._links[node_id]
-                self._judge(node_id, link, now)
-                deadline = link.next_deadline(now)
-                if deadline is not None:
-                    self._due.set(node_id, deadline)
+                self._judge(node_id, self._links[node_id], now)
             if self._lost or now - kept_at >= _HEARTBEATS_KEPT_EVERY:
                 kept_at, self._lost = now, False
                 self.keep_heartbeats()
@@ -242,6 +238,10 @@ class MonitoringServer:
         await asyncio.sleep(0.05)  # let what arrived meanwhile be read first
 
     def _judge(self, node_id: str, link: Link, now: float) -> None:
+        """And see to it that it is judged again in time."""
+        deadline = link.next_deadline(now)
+        if deadline is not None:
+            self._due.set(node_id, deadline)
         lost = self._nodes.health(node_id).link_lost
         fault = link.fault(now)
         if fault is not None and not lost:

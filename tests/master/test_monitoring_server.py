@@ -76,6 +76,17 @@ async def test_a_silent_node_is_suspect_then_lost_then_back() -> None:
 
 
 @virtual_time
+async def test_a_node_that_came_back_in_its_session_is_found_lost_again() -> None:
+    async with master() as world:
+        session = await world.joined()
+        for seconds in (30, 30, 0):
+            await world.lives(session, seconds)
+            assert await lost_after(world, 5) < WIRED.silent_after + 0.2
+            world.pulse(session)  # before TCP gave up
+            assert world.state_of() == (READY, "Recovered")
+
+
+@virtual_time
 async def test_a_suspect_that_is_heard_is_suspect_no_more() -> None:
     async with master() as world:
         session = await world.joined()

@@ -172,6 +172,7 @@ class MonitoringServer:
         )
         if node_id in self._suspects or self._nodes.health(node_id).link_lost:
             self._judge(node_id, link, now)
+            self._wake.set()  # what is due next may be sooner now
 
     def heartbeat(
         self, node_id: str, generation: int, usage: Usage | None, round_trip_ms: float = 0.0

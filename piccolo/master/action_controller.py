@@ -93,6 +93,7 @@ class ActionController:
             blocked=self._specs.blocked(d.workload for d in declared.values()),
             history=self._history(),
             held=self._holdings.with_these(assignments),
+            lost=self._holdings.lost(self._specs.untold(assignments)),
         )
 
     def _history(self) -> dict[str, list[Past]]:

@@ -82,7 +82,7 @@ def _reasons(view: View) -> Iterator[str]:
 
 
 def _placed(view: View, one: Declared, plan: Plan) -> Iterator[str]:
-    """By a rule of its own, as far as there is room in any case."""
+    """By a rule of its own, as far as there is room, or nobody says that there is none."""
     workload, name = one.workload, one.workload.name
     copies = view.copies(name)
     if one.deleting_since is not None:
@@ -93,7 +93,8 @@ def _placed(view: View, one: Declared, plan: Plan) -> Iterator[str]:
     else:
         if name not in plan.unplaced:
             yield from _current(one, copies, view.seen)
-        if not any(m.ports for m in workload.containers) and not view.missing(workload):
+        roomy = not any(m.ports for m in workload.containers) and not view.missing(workload)
+        if roomy or name not in plan.unplaced:
             fits = [n for n in view.candidates() if not mismatch(workload.placement, n)]
             yield from _as_many(one, copies, view.seen, fits)
 

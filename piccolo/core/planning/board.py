@@ -6,7 +6,7 @@ not free before. What has changed, or is to, keeps what it had until then (`chan
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence, Set
+from collections.abc import Collection, Iterable, Mapping, Sequence, Set
 
 from piccolo.core.planning.candidate import Candidate
 from piccolo.core.planning.changing import Changing, Earlier, arrange
@@ -33,12 +33,14 @@ class Situation:
         blocked: Mapping[str, str],
         history: Mapping[str, Sequence[Past]],
         held: Iterable[tuple[str, str]],
+        lost: Collection[tuple[str, str]],
     ) -> None:
         self.declared = {name: declared[name] for name in sorted(declared)}
         self.nodes = {n.node_id: n for n in sorted(nodes, key=lambda n: (n.name, n.node_id))}
         self.seen = seen
         self.ready_for = ready_for
         self.blocked = blocked
+        self.lost = lost
         self.earlier = Earlier(history)
         self.there: dict[str, set[tuple[str, str]]] = {}  # on ready nodes, by workload
         for node_id, key in (*seen, *held):

@@ -16,7 +16,7 @@ deleted workloads go in `core.workloads.dependencies`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
@@ -58,6 +58,7 @@ def plan(
     blocked: Mapping[str, str] = _NONE,
     history: Mapping[str, Sequence[Past]] = _NO_HISTORY,
     held: Iterable[tuple[str, str]] = (),
+    lost: Collection[tuple[str, str]] = (),
 ) -> Plan:
     """What is to be done now.
 
@@ -66,9 +67,10 @@ def plan(
     `history`: earlier generations of workloads, which copies that are not changed yet may have.
     `held`: what agents were told to run, or may be told while this plan is carried out, whether it
     was seen or not.
+    `lost`: copies that their agents have not got, and cannot be told: a secret of them is gone.
     """
     current = tuple(assignments)
-    at = Situation(declared, nodes, seen, ready_for, blocked, history, held)
+    at = Situation(declared, nodes, seen, ready_for, blocked, history, held, lost)
     steps: list[Step] = []
     for _ in range(_ROUNDS):
         board = Board(at, current)
@@ -179,8 +181,8 @@ def _judge(board: Board, declared: Declared, a: Assignment, *, changes: bool) ->
     at, workload = board.at, declared.workload
     node, place = at.nodes[a.node_id], (a.node_id, a.key)
     status, lasted = at.seen.get(place), at.ready_for.get(place, 0.0)
-    must = must_last(workload)
-    well, lasts = health(a, status, ready=node.ready, lasted=lasted, must=must)
+    must, lost = must_last(workload), place in at.lost
+    well, lasts = health(a, status, lost=lost, ready=node.ready, lasted=lasted, must=must)
     copy = Copy(a, well, lasts)
     if not changes:
         return copy

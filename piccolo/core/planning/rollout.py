@@ -3,7 +3,8 @@
 Of a rolling update at most `max_unavailable` copies are not well at any time. What is not well
 already has nothing to lose and goes first. What is only not known to be well, because its node
 says nothing yet or it has not lasted for long enough, waits until the others are: so a master that
-starts anew does not take everything down before it has heard from everybody.
+starts anew does not take everything down before it has heard from everybody. What its node has not
+got, and will not get as it was decided, is not waited for: nothing would ever be heard of it.
 
 What no probe vouches for is ready as soon as it runs, even if it ends a moment later. So before the
 next copy goes, it must have run for a while.
@@ -55,19 +56,20 @@ def health(
     assignment: Assignment,
     status: InstanceStatus | None,
     *,
+    lost: bool,
     ready: bool,
     lasted: float,
     must: float,
 ) -> tuple[Health, float | None]:
     """How a copy is, and the seconds until it counts as well where only time is missing.
 
-    `ready`: its node; `lasted`: for so many seconds the copy has been well; `must`: see
-    `must_last`.
+    `lost`: its node has not got it, and cannot be told; `ready`: its node; `lasted`: for so many
+    seconds the copy has been well; `must`: see `must_last`.
     """
     if not ready:
         return Health.AWAY, None
     if status is None:
-        return Health.UNSURE, None
+        return Health.BROKEN if lost else Health.UNSURE, None
     if not is_well(status):
         return Health.BROKEN, None
     if not tells_of(status, assignment):

@@ -40,7 +40,7 @@ class Feed:
         self._held = dict(held)
         self._told: dict[str, DependencyState] = {}
         self._under_way: _UnderWay | None = None
-        self._greeted = False  # told that it is in step, if it is
+        self._greeted = False  # told that it is in step, if it is, and it did not refuse
         self._paused = False  # until the next heartbeat
         self._reset = False  # what the agent holds is not known
 
@@ -94,6 +94,7 @@ class Feed:
             return  # news of dependencies only: a heartbeat shows whether instances differ
         if error:
             self._under_way, self._paused, self.owes = None, True, False
+            self._greeted = False  # it may have lost a piece, and remove nothing until it is told
             self.error = error
             self._settle(digest)
         elif digest == self._under_way.digest:

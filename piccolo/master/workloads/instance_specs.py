@@ -75,6 +75,11 @@ class InstanceSpecs:
             made = self._made[key] = _make(workload, assignment, *with_)
         return made
 
+    def untold(self, assignments: Iterable[Assignment]) -> list[Assignment]:
+        """Those of which `of` is None."""
+        found = ((a, self._workload(a)) for a in assignments)
+        return [a for a, known in found if known is None or self.missing(known[0])]
+
     def keep(self, assignments: Collection[Assignment], names: Collection[str]) -> None:
         """Forget what was made for others than these assignments and workloads, once there is much
         of it."""

@@ -52,6 +52,7 @@ class Cluster:
     blocked: dict[str, str] = field(default_factory=dict)
     history: dict[str, list[Past]] = field(default_factory=dict)
     held: set[tuple[str, str]] = field(default_factory=set)
+    lost: set[tuple[str, str]] = field(default_factory=set)
     hashes: dict[tuple[str, int], str] = field(default_factory=dict)  # by name and generation
 
     def declare(self, *workloads: Workload, **more: Any) -> None:
@@ -87,6 +88,7 @@ class Cluster:
             blocked=self.blocked,
             history=self.history,
             held=self.held,
+            lost=self.lost,
         )
 
     def act(self) -> Plan:

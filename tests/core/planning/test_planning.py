@@ -363,6 +363,29 @@ def test_after_a_restart_of_the_master_nothing_is_taken_down_unheard() -> None:
     assert len(c.act().steps) == 1
 
 
+def test_what_can_no_longer_be_told_is_not_waited_for() -> None:
+    """… such as two copies whose secret went before their agents had them."""
+    c = cluster("a")
+    c.declare(workload(replicas=3))
+    c.act()
+    c.declare(workload(image="i:2", replicas=3))
+    assert c.act().steps == (), "they are about to be told"
+    c.lost = {("id-a", "web.1"), ("id-a", "web.2")}
+    assert [c.text(s) for s in c.act().steps] == ["replace web.1 a", "replace web.2 a"]
+    c.lost = set()
+    c.obey()
+    assert c.settle() == [["replace web.0 a"]], "it may have run: it waited for the others"
+
+
+def test_what_can_no_longer_be_told_runs_on_until_it_is_its_turn() -> None:
+    c = cluster("a")
+    c.declare(workload(replicas=3))
+    c.settle()
+    c.declare(workload(image="i:2", replicas=3))
+    c.lost = set(c.seen)
+    assert [c.text(s) for s in c.act().steps] == ["replace web.0 a"]
+
+
 def test_each_new_copy_must_last() -> None:
     c = cluster("a")
     update = Update(min_ready=10.0)

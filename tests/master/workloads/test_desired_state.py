@@ -205,6 +205,44 @@ async def test_a_workload_waits_for_its_secret() -> None:
 
 
 @virtual_time
+async def test_a_version_without_the_secret_comes_though_the_one_before_was_never_told() -> None:
+    async with master() as world:
+        a = await agent(world)
+        a.full = "no space left"
+        await put_secret(world, "db", password="x")
+        await declare(world, replace(with_secret("web", "db"), replicas=3))
+        await a.settle()
+        await world.cluster.state.commit({keys.secret("db"): None})
+        a.full = ""
+        a.beat()
+        await a.settle()
+        assert a.disk == {}
+        await declare(world, workload(replicas=3))
+        await a.settle()
+        assert sorted(a.disk) == ["web.0", "web.1", "web.2"]
+
+
+def test_who_could_not_take_over_the_first_word_is_told_again_though_there_is_no_more() -> None:
+    """Its file was damaged, and its disk full. What it lost went elsewhere meanwhile: before it is
+    told that this is all, it removes nothing."""
+    session = Sessions(1).open("n1", "run-1", "here")
+    feed = Feed(session, {})
+    feed.tell({"web.0": Spec("web.0", workload(), b"", {}, 5)}, {}, 1.0)
+    feed.answered(5, "no space left")
+    feed.tell({}, {}, 2.0)
+    assert len(session.drain()) == 1, "not before its next heartbeat"
+    assert feed.beat(0, 3.0)
+    feed.tell({}, {}, 3.0)
+    (message,) = session.drain()
+    assert message.desired is not None
+    assert (message.desired.last, message.desired.digest) == (True, 0)
+    feed.answered(0, "")
+    feed.beat(0, 4.0)
+    feed.tell({}, {}, 4.0)
+    assert session.drain() == []
+
+
+@virtual_time
 async def test_what_runs_stays_when_its_secret_is_gone() -> None:
     disk = Disk()
     async with master(disk) as world:

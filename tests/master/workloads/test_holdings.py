@@ -26,6 +26,17 @@ def test_what_was_assigned_may_be_there_until_the_agent_says_otherwise() -> None
     assert holdings.with_these([]) == [("n1", "db.0")]
 
 
+def test_lost_is_only_what_the_agent_said_it_has_not_got() -> None:
+    holdings, untold = Holdings(), [Assignment("web", 0, "n1", 1), Assignment("web", 1, "n1", 1)]
+    assert holdings.lost(untold) == set(), "it was not heard of"
+    holdings.has("n1", {"web.0"})
+    assert holdings.lost(untold) == {("n1", "web.1")}
+    holdings.with_these(untold)
+    assert holdings.lost(untold) == {("n1", "web.1")}, "asking does not make it so"
+    holdings.has("n1", {"web.0", "web.1"})
+    assert holdings.lost(untold) == set()
+
+
 def test_an_agent_may_have_what_it_was_told_and_what_it_was_told_to_end() -> None:
     feed = Feed(Sessions(1).open("n1", "run-1", "here"), {"old.0": 5})
     feed.tell({"new.0": spec("new.0", 6)}, {}, 1.0)

@@ -39,16 +39,18 @@ class Controller:
     def plan(self) -> Plan:
         """What is to be done now."""
         record = self._record
-        declared = record.declared()
+        declared, assignments = record.declared(), record.store.assignments.values()
+        master = self._master
         return plan(
             declared,
-            record.store.assignments.values(),
+            assignments,
             self.candidates(),
             record.seen,
             ready_for=self._ready_for(),
-            blocked=self._master.specs.blocked(d.workload for d in declared.values()),
+            blocked=master.specs.blocked(d.workload for d in declared.values()),
             history={name: list(pasts.values()) for name, pasts in record.store.pasts.items()},
-            held=self._master.holdings.with_these(record.store.assignments.values()),
+            held=master.holdings.with_these(assignments),
+            lost=master.holdings.lost(master.specs.untold(assignments)),
         )
 
     def candidates(self) -> list[Candidate]:

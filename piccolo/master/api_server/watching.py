@@ -13,6 +13,7 @@ from piccolo.master.api_server.views import Views
 from piccolo.master.api_server.watched_workloads import WatchedWorkloads
 from piccolo.master.api_server.workload_views import WorkloadViews
 from piccolo.master.cluster import Cluster
+from piccolo.master.rounds import Slices
 from piccolo.rpc import convert, wire
 
 _PREFIX = {
@@ -49,10 +50,14 @@ class Watcher:
         self._sent: dict[str, wire.WatchResponse] = {}
 
     async def responses(self) -> AsyncIterator[wire.WatchResponse]:
+        """For ever. A list of hundreds takes seconds to send, in which others have their turns: what
+        changes meanwhile comes after it."""
+        slices = Slices(self._c.clock.monotonic)
         while True:
             revision = self._c.state.revision
             for response in self._listed():
                 yield response
+                await slices.next()
             yield wire.WatchResponse(type=wire.ChangeType.SYNCED, view=self._c.view())
             changes = self._c.state.changes(_PREFIX[self._kind], revision)
             try:
@@ -63,6 +68,7 @@ class Watcher:
                         for key in self._touched(change.key):
                             for response in self._changed(key):
                                 yield response
+                                await slices.next()
             except Compacted:
                 self._sent.clear()
                 yield wire.WatchResponse(type=wire.ChangeType.RESYNC, view=self._c.view())

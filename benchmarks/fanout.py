@@ -19,7 +19,6 @@ class Watchers:
     """Clients that follow all nodes, each over a connection of its own, in this process."""
 
     def __init__(self, count: int) -> None:
-        self._count = count
         self._news = asyncio.Condition()
         self._synced = 0
         self._latest: list[tuple[str, float]] = [("", 0.0)] * count  # label, and when it was read
@@ -37,9 +36,10 @@ class Watchers:
             async with self._news:
                 self._news.notify_all()
 
-    async def all_synced(self) -> None:
+    async def synced(self, count: int) -> None:
+        """So many of them have read what there is."""
         async with self._news:
-            await self._news.wait_for(lambda: self._synced == self._count)
+            await self._news.wait_for(lambda: self._synced >= count)
 
     async def last_to_read(self, label: str) -> float:
         """When the last of them had read that label."""
@@ -57,8 +57,10 @@ async def _spread(lab: Lab, node: str, watchers: int, trials: int) -> list[float
             for _ in range(watchers + 1)
         ]
         async with asyncio.timeout(2 * PATIENCE), asyncio.TaskGroup() as tasks:
-            following = [tasks.create_task(crowd.follow(n, stubs[n])) for n in range(watchers)]
-            await crowd.all_synced()
+            following = []
+            for number in range(watchers):  # one after the other, as people come
+                following.append(tasks.create_task(crowd.follow(number, stubs[number])))
+                await crowd.synced(number + 1)
             for number in range(trials):
                 label = f"trial-{number}"
                 request = wire.LabelNodeRequest(node=node, set={LABEL: label}, overwrite=True)

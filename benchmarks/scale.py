@@ -33,9 +33,10 @@ def scale(plan: Plan) -> Iterator[Figure]:
     other numbers). Then the process is ended and started again: now all have certificates, and only
     connect. In the last run the master is watched for 60 s while all agents are idle. Then five
     real agents come, whose cables are cut, each at a random moment, until a client that watches has
-    printed NotReady. Ten clients follow all nodes, each over a connection of its own; a label of a
-    node is changed, and the time counts until the last of them has read it. The ten share one
-    Python process, which takes a part of that time. `piccolo get nodes` prints all nodes on a
+    printed NotReady. Ten clients, which came one after the other, follow all nodes, each over a
+    connection of its own; a label of a node is changed, and the time counts until the last of them
+    has read it. The ten share one Python process, which takes a part of that time. `piccolo get
+    nodes` prints all nodes on a
     terminal.
 
     The exponent of growth is that of the power law with the least squares of the logarithms over

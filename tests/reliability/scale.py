@@ -18,8 +18,8 @@ def run(effort: Effort) -> Iterator[Row]:
     time, as one process is no faster; they share this machine with it. When all are Ready, the
     master is watched for a minute in which nothing happens. Then five real agents come, whose
     cables are cut at random moments, until a client that watches has printed NotReady; and ten
-    clients follow all nodes, each over a connection of its own, until the last of them has read a
-    change of a label.
+    clients, which came one after the other, follow all nodes, each over a connection of its own,
+    until the last of them has read a change of a label.
 
     Growth is the exponent of the power law with the least squares of the logarithms over all sizes;
     of memory, what is above that of a master without agents. What is said of larger clusters is

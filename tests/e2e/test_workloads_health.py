@@ -187,7 +187,7 @@ def test_a_crash_loop_is_visible(ward: Cluster) -> None:
     of = ward.get("loops")
     assert of["failed"], of
     assert of["restarts"] >= 2
-    assert "CrashLoop" in ward.piccolo("get", "workloads").stdout
+    until(lambda: "CrashLoop" in ward.piccolo("get", "workloads").stdout)  # but while it starts
     told = until(lambda: [e for e in ward.happened("loops.0") if "cannot go on" in e["message"]])
     assert "exit code 7" in told[0]["message"]
     before = ward.status("loops")["restarts"]

@@ -12,6 +12,8 @@ from tests.lab.errors import LabError
 from tests.lab.site import Site
 
 ROOT = Path("/sys/fs/cgroup")
+# A process that was killed is still in its group for a moment.
+_REMOVE = 'until rmdir "$0" 2>/dev/null || [ ! -d "$0" ]; do sleep 0.05; done'
 PERIOD_US = 100_000
 
 
@@ -37,7 +39,7 @@ class Cgroup:
         for controller, file, value in settings:
             group = (ROOT if unified else ROOT / controller) / f"pic-{site.id}-{name}"
             if group not in self._groups:
-                site.undo("rmdir", str(group))
+                site.undo("/bin/sh", "-c", _REMOVE, str(group))
                 self._groups.add(group)
             try:
                 group.mkdir(exist_ok=True)

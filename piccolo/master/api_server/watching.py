@@ -50,8 +50,8 @@ class Watcher:
         self._sent: dict[str, wire.WatchResponse] = {}
 
     async def responses(self) -> AsyncIterator[wire.WatchResponse]:
-        """For ever. A list of hundreds takes seconds to send, in which others have their turns: what
-        changes meanwhile comes after it."""
+        """For ever. While a list of hundreds is sent, which takes seconds, others have their turns;
+        what changes meanwhile comes after it."""
         slices = Slices(self._c.clock.monotonic)
         while True:
             revision = self._c.state.revision

@@ -139,7 +139,7 @@ def main() -> NoReturn:
 
 def _run() -> int:
     try:
-        app()
+        app(prog_name="piccolo")  # under whatever name it was started
     except SystemExit as end:  # typer ends every command by it, with a number
         if isinstance(end.__context__, BrokenPipeError):
             return exit_codes.OK  # typer says 1; but whoever reads has seen enough

@@ -6,13 +6,13 @@ from collections.abc import Iterator, Sequence
 from ipaddress import ip_address
 
 from piccolo.core.address import Address
+from piccolo.core.clocks import EARLIEST
 from piccolo.core.model import NodeRole
 from piccolo.core.readiness.facts import Facts, Listener, Mtu, Peer
 from piccolo.core.readiness.finding import Finding, error, ok, unknown, warning
 
 SKEW_WARNS = 5.0  # s
 SKEW_FAILS = 600.0  # s behind: what the master signs is not valid yet (`security.authority`)
-NEVER_SET = 1767225600.0  # 2026-01-01: a clock that says less has lost its battery
 SMALLEST_MTU = 1280  # bytes, which every network of today carries (RFC 8200, 5)
 
 _START = "start the master, open the port in its firewall, and see that the address is right"
@@ -39,7 +39,7 @@ def findings(facts: Facts) -> Iterator[Finding]:
 
 
 def clock(now: float, master: Peer | None) -> Finding:
-    if now < NEVER_SET:
+    if now < EARLIEST.timestamp():
         return error("clock", "it was never set", "set it: date -s, or a time server (chrony)")
     if master is None:
         return ok("clock", "it was set")

@@ -17,11 +17,12 @@ from __future__ import annotations
 import contextlib
 import ssl
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 from cryptography import x509
 
+from piccolo.core.clocks import EARLIEST
 from piccolo.core.errors import InvalidSpec, Unavailable
 from piccolo.core.model import Authorities
 from piccolo.security import authority as ca
@@ -30,8 +31,6 @@ from piccolo.security.files import private_dir, read_private, write_private
 from piccolo.security.request import make_key, make_request
 from piccolo.security.tls import server_context, web_context
 
-# A clock that says less was never set: what it dates would be wrong for years.
-EARLIEST = datetime(2026, 1, 1, tzinfo=UTC)
 _NEXT_KEY = "ca.key.next"
 
 

@@ -10,11 +10,12 @@ from pathlib import Path
 
 import pytest
 
+from piccolo.core.clocks import EARLIEST
 from piccolo.core.errors import InvalidSpec, Unavailable
 from piccolo.core.model import Authorities
 from piccolo.core.security.access import Principal, Role, spiffe_id
 from piccolo.master.security import trust as trust_module
-from piccolo.master.security.trust import EARLIEST, Trust
+from piccolo.master.security.trust import Trust
 from piccolo.security import authority as ca
 from piccolo.security.authority import Request
 from piccolo.security.files import write_private
